@@ -1,0 +1,65 @@
+"""The convolution blocks that backbones and heads share, and how their weights begin."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from torch import nn
+
+NormFactory = Callable[[int], nn.Module]
+"""Makes the normalisation of a number of channels: `torch.nn.BatchNorm2d`, `GroupNorm`, ..."""
+
+
+def convolution(
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
+) -> nn.Conv2d:
+    """Convolution without bias, padded so that a side of n becomes ceil(n / stride).
+
+    Weights are drawn from He's normal distribution (He et al., ICCV 2015; fan out, ReLU). With torch's own
+    start of the normalisations, weight one and bias zero, this is where MMSegmentation's networks begin, for
+    which its recipes are tuned.
+
+    Raises:
+        ValueError: If `kernel_size` is even, for which there is no such padding.
+    """
+    if kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd to keep the size of the map, got {kernel_size}")
+    conv = nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=kernel_size // 2 * dilation,
+        dilation=dilation,
+        bias=False,
+    )
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv
+
+
+def conv_norm_relu(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    norm: NormFactory = nn.BatchNorm2d,
+) -> nn.Sequential:
+    """`convolution`, normalisation and ReLU, as children `conv`, `norm` and `relu`."""
+    conv = convolution(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation)
+    return nn.Sequential(OrderedDict(conv=conv, norm=norm(out_channels), relu=nn.ReLU(inplace=True)))
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation as a `NormFactory`; it never mixes images, so it suits batches of one or two.
+
+    Torch's own takes the channels second, where neither Hydra nor LightningCLI can leave them open.
+
+    Raises:
+        ValueError: If `num_groups` does not divide `channels`.
+    """
+
+    def __init__(self, channels: int, num_groups: int = 32) -> None:
+        if channels % num_groups:
+            raise ValueError(f"num_groups={num_groups} does not divide a layer of {channels} channels")
+        super().__init__(num_groups, channels)

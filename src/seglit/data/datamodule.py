@@ -1,0 +1,241 @@
+"""Data for Lightning: one data set with its splits, loaders and numbers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from seglit.data.description import checked_mean, checked_std, read_description
+from seglit.data.folder import FolderDataset, Sample
+from seglit.data.label_table import LabelTable
+from seglit.data.loading import AugmentedDataset, StoredBatch, collate
+from seglit.data.masks import MaskReader
+from seglit.data.normalise import normalise
+from seglit.data.pairs import Layout
+from seglit.data.roots import resolved_root
+from seglit.data.sampling import EvaluationSampler, TrainingSampler
+from seglit.data.statistics import LabelStatistics, label_statistics
+from seglit.data.transforms import Augmentation, Transforms
+
+STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
+
+
+class SegmentationDataModule(LightningDataModule):
+    """Images with a class for each pixel, from a folder.
+
+    Training batches come from an endless walk over the training split. Which samples a batch holds, and
+    how they are augmented, depends on `seed` and on the position in the run alone: not on the number of
+    workers, nor on how a batch is shared out to ranks, and a run that is resumed goes on with the samples
+    that it would have seen. Evaluation sees each image of a split once, whatever the number of ranks.
+
+    Loaders give `{"image": uint8, "labels": a small integer type, "name": list[str]}`; on the device they
+    become normalised float32 and int64.
+
+    Args:
+        root: The folder of the data set, or `seglit:<name>` for one that comes with the package.
+        num_classes: The number of classes.
+        ignore_index: The label of void.
+        classes: The names of the classes. None: those of the folder's classes.json, or `class_0`, `class_1`
+            ...
+        palette: The colours of the classes. None: those of classes.json, unless `classes` is given, or a
+            default.
+        mean: The mean of the images, in units of 0 to 255. None: that of classes.json, or ImageNet's.
+        std: Their standard deviation, likewise.
+        images: Where the images are, see `seglit.data.pairs.Layout`.
+        masks: Where the masks are, see there.
+        split_file: Which images a split has, see there.
+        train_split: The name of the training split.
+        val_split: The name of the validation split.
+        test_split: The name of the test split.
+        mask_format: Whether masks hold class indices (`index`) or colours (`color`).
+        mask_colors: The colours in the masks by raw value, with `mask_format="color"`. None: `palette`, or that of
+            classes.json.
+        label_map: From raw values in the masks to labels, see `seglit.data.label_table.LabelTable`.
+        label_map_default: What becomes of raw values that `label_map` does not list, see there.
+        reduce_zero_label: Whether label 0 is void and classes are counted from 1, see there.
+        train_transforms: albumentations' transforms of training samples, in order: a list, or by names.
+        eval_transforms: Likewise of validation and test samples.
+        batch_size: Training samples of one batch on one rank.
+        eval_batch_size: Validation and test samples of one batch on one rank; above 1 they must be of one
+            size.
+        num_workers: Processes that load samples beside each training process; 0 loads in that process.
+        pin_memory: Whether batches are put into page-locked memory. None: where there is a CUDA device.
+        seed: What the order of samples and all augmentation is drawn from.
+
+    Attributes:
+        classes: The names of the classes.
+        palette: Their colours.
+        mean: What is subtracted from images.
+        std: What they are then divided by.
+
+    Raises:
+        ValueError: If an argument is out of its range, has no effect beside the others, or contradicts
+            classes.json, or if a transform would invent labels.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        num_classes: int,
+        ignore_index: int = 255,
+        classes: Sequence[str] | None = None,
+        palette: Sequence[Sequence[int]] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        images: str = "images/{split}",
+        masks: str = "masks/{split}",
+        split_file: str | None = None,
+        train_split: str = "train",
+        val_split: str = "val",
+        test_split: str = "test",
+        mask_format: Literal["index", "color"] = "index",
+        mask_colors: Sequence[Sequence[int]] | None = None,
+        label_map: Mapping[int, int] | None = None,
+        label_map_default: Literal["error", "ignore", "keep"] = "error",
+        reduce_zero_label: bool = False,
+        train_transforms: Transforms = (),
+        eval_transforms: Transforms = (),
+        batch_size: int = 8,
+        eval_batch_size: int = 1,
+        num_workers: int = 2,
+        pin_memory: bool | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("eval_batch_size", eval_batch_size, 1),
+            ("num_workers", num_workers, 0),
+            ("seed", seed, 0),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        self.root = resolved_root(root)
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        description = read_description(self.root)
+        description.check_ignore_index(ignore_index, label_map)
+        self.classes, self.palette = description.classes_and_palette(num_classes, classes, palette)
+        self.mean = description.mean if mean is None else checked_mean(mean, "mean")
+        self.std = description.std if std is None else checked_std(std, "std")
+        self.layout = Layout(images, masks, split_file)
+        self.splits = {"train": train_split, "val": val_split, "test": test_split}
+        if not self.layout.tells_splits_apart:
+            raise ValueError(
+                f"images={images!r} without split_file makes all splits the same images; "
+                "write {split} where the name of the split stands, or give a split_file"
+            )
+        if mask_format == "color" and mask_colors is None:
+            mask_colors = palette or description.palette
+        table = LabelTable(num_classes, ignore_index, label_map, label_map_default, reduce_zero_label)
+        self.read_mask = MaskReader(table, mask_format, mask_colors)
+        self.train_augmentation = Augmentation(train_transforms, ignore_index)
+        self.eval_augmentation = Augmentation(eval_transforms, ignore_index)
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.seed = seed
+        self._samples: dict[str, FolderDataset] = {}
+
+    def setup(self, stage: str) -> None:
+        """Finds the files that a stage needs, so that a missing one stops the run before it begins.
+
+        Args:
+            stage: `fit`, `validate`, `test`, or `predict`, which needs none.
+
+        Raises:
+            DataError: See `seglit.data.pairs.find_pairs`.
+        """
+        for part in STAGES[stage]:
+            self.samples(part)
+
+    def samples(self, part: str) -> FolderDataset:
+        """The samples of a part, `train`, `val` or `test`, as they are stored.
+
+        Raises:
+            DataError: See `seglit.data.pairs.find_pairs`.
+        """
+        if part not in self._samples:
+            self._samples[part] = FolderDataset(self.root, self.splits[part], self.read_mask, self.layout)
+        return self._samples[part]
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Endless batches of augmented training samples, from where the trainer's step says."""
+        rank, world_size = self._rank_and_world_size()
+        samples = AugmentedDataset(self.samples("train"), self.train_augmentation, self.seed)
+        sampler = TrainingSampler(len(samples), self.seed, self.batch_size, rank, world_size, self._position)
+        return self._loader(samples, sampler, self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """This rank's share of the validation samples, each once."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """This rank's share of the test samples, each once."""
+        return self._evaluation_loader("test")
+
+    def on_after_batch_transfer(self, batch: StoredBatch, dataloader_idx: int) -> dict[str, Any]:
+        """The batch with its image normalised, float32, and its labels int64."""
+        return {
+            "image": normalise(batch["image"], self.mean, self.std),
+            "labels": batch["labels"].long(),
+            "name": batch["name"],
+        }
+
+    def label_statistics(self) -> LabelStatistics:
+        """How often each class occurs in the labels of the training split, see `seglit.data.statistics`.
+
+        Counts labels as stored: augmentation does not enter.
+
+        Raises:
+            DataError: If a mask is not as it should be.
+        """
+        return label_statistics(self.samples("train").pairs, self.read_mask)
+
+    def _evaluation_loader(self, part: str) -> DataLoader[Sample]:
+        rank, world_size = self._rank_and_world_size()
+        samples = AugmentedDataset(self.samples(part), self.eval_augmentation, self.seed)
+        return self._loader(samples, EvaluationSampler(len(samples), rank, world_size), self.eval_batch_size)
+
+    def _loader(
+        self, samples: AugmentedDataset, sampler: TrainingSampler | EvaluationSampler, batch_size: int
+    ) -> DataLoader[Sample]:
+        return DataLoader(
+            samples,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=self.pin_memory,
+            worker_init_fn=_use_one_thread,
+            persistent_workers=self.num_workers > 0,
+            # Else each iteration takes a number from the global generator, which weights and dropout draw
+            # from.
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        # Lightning keeps this argument nowhere else. Its sampler would take a share of this rank's share.
+        if self.trainer.world_size > 1 and self.trainer._accelerator_connector.use_distributed_sampler:
+            raise ValueError(
+                "trainer: set use_distributed_sampler=False; the data module gives each rank its own samples"
+            )
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _position(self) -> int:
+        if self.trainer is None:
+            return 0
+        batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
+        return batches * self.batch_size * self.trainer.world_size
+
+
+def _use_one_thread(worker: int) -> None:
+    # Workers are the parallelism; threads inside them would only compete.
+    cv2.setNumThreads(0)

@@ -1,0 +1,7 @@
+"""Heads: feature maps in, logits at the head's own stride out."""
+
+from seglit.heads.fcn import FCNHead
+from seglit.heads.head import Head
+from seglit.heads.psp import PSPHead
+
+__all__ = ["FCNHead", "Head", "PSPHead"]

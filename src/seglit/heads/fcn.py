@@ -1,0 +1,85 @@
+"""The fully convolutional head."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seglit.blocks import NormFactory, conv_norm_relu
+from seglit.features import FeatureSpec
+from seglit.heads.head import Head
+
+
+class FCNHead(Head):
+    """A few convolutions on one feature (after Long et al., CVPR 2015); also the usual auxiliary head.
+
+    Args:
+        feature_specs: See `Head`, as for the other arguments not listed here.
+        num_classes: See `Head`.
+        channels: Channels of each convolution.
+        num_convs: Number of convolutions, at least 1.
+        kernel_size: Size of each convolution, odd.
+        dilation: Dilation of each convolution.
+        concat_input: Whether one more convolution sees the input again beside the result of the others.
+        in_index: See `Head`.
+        dropout_ratio: See `Head`.
+        align_corners: See `Head`.
+        out_channels: See `Head`.
+        norm: Makes each normalisation from its number of channels.
+
+    Raises:
+        ValueError: As in `Head`, and if `num_convs` is less than 1 or `kernel_size` is even.
+    """
+
+    def __init__(
+        self,
+        feature_specs: Sequence[FeatureSpec],
+        num_classes: int,
+        *,
+        channels: int = 512,
+        num_convs: int = 2,
+        kernel_size: int = 3,
+        dilation: int = 1,
+        concat_input: bool = True,
+        in_index: int = -1,
+        dropout_ratio: float = 0.1,
+        align_corners: bool = False,
+        out_channels: int | None = None,
+        norm: NormFactory = nn.BatchNorm2d,
+    ) -> None:
+        super().__init__(
+            feature_specs,
+            num_classes,
+            channels=channels,
+            in_index=in_index,
+            dropout_ratio=dropout_ratio,
+            align_corners=align_corners,
+            out_channels=out_channels,
+        )
+        if num_convs < 1:
+            raise ValueError(f"num_convs must be at least 1, got {num_convs}")
+        self.convs = nn.Sequential(
+            *(
+                conv_norm_relu(
+                    channels if index else self.in_channels,
+                    channels,
+                    kernel_size,
+                    dilation=dilation,
+                    norm=norm,
+                )
+                for index in range(num_convs)
+            )
+        )
+        self.fusion = (
+            conv_norm_relu(self.in_channels + channels, channels, kernel_size, norm=norm)
+            if concat_input
+            else None
+        )
+
+    def embed(self, feature: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch _ height width"]:
+        """The feature after the convolutions."""
+        convolved: Tensor = self.convs(feature)
+        if self.fusion is not None:
+            convolved = self.fusion(torch.cat([feature, convolved], dim=1))
+        return convolved

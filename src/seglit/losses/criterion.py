@@ -1,0 +1,233 @@
+"""Criteria: from the logits of each head to named loss terms."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from seglit.losses import mmseg
+from seglit.losses.loss import Loss
+from seglit.losses.ohem import OHEMPixelSampler
+from seglit.losses.pixels import Pixels
+
+Compat = Literal["mmseg-0.25", "mmseg-1.2"]
+TRAINED = "loss_"
+"""Terms whose name begins so are summed into the loss; any other is logged only."""
+
+
+class HeadCriterion(nn.Module):
+    """The losses of one head, each named, with one sampler and one ignored label for all of them.
+
+    Args:
+        losses: name -> loss. Terms whose name begins with `loss_` are summed into the loss; others are logged only and
+            get no gradient.
+        sampler: chooses the pixels that count; it sees -log of the true class's probability, by the sigmoid where every
+            loss of the head uses sigmoids, else by the softmax.
+        ignore_index: the label of void pixels, which add nothing to any loss and get no gradient.
+        weight: factor of all terms of this head.
+        compat: None for the definitions; `"mmseg-0.25"` or `"mmseg-1.2"` for the arithmetic of that release of
+            MMSegmentation, differences from the definitions included (`docs/differences.md`).
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[str, Loss],
+        sampler: OHEMPixelSampler | None = None,
+        ignore_index: int = 255,
+        weight: float = 1.0,
+        compat: Compat | None = None,
+    ) -> None:
+        super().__init__()
+        if not any(name.startswith(TRAINED) for name in losses):
+            raise ValueError(
+                f"losses: no name begins with '{TRAINED}', so nothing would be trained; got {sorted(losses)}"
+            )
+        if weight < 0:
+            raise ValueError(f"weight: must not be negative, got {weight}")
+        self.losses = nn.ModuleDict(losses)
+        self.sampler = sampler
+        self.ignore_index = ignore_index
+        self.weight = weight
+        self.compat = compat
+        if compat is not None:
+            for name, loss in losses.items():
+                try:
+                    mmseg.check(loss, compat, sampler)
+                except ValueError as error:
+                    raise ValueError(f"losses.{name}: {error}") from error
+
+    @property
+    def use_sigmoid(self) -> bool:
+        """Whether every loss of the head takes the sigmoid of each channel for a probability."""
+        return all(loss.use_sigmoid for loss in self.named_losses().values())
+
+    def named_losses(self) -> dict[str, Loss]:
+        """The losses by name."""
+        return {name: loss for name, loss in self.losses.items() if isinstance(loss, Loss)}
+
+    def forward(
+        self,
+        logits: Float[Tensor, "batch channels low_height low_width"],
+        labels: Int64[Tensor, "batch height width"],
+        align_corners: bool = False,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The terms of this head, and `acc_seg`, the percentage of valid pixels that are right.
+
+        Computed in float32, or in float64 for logits of that type, whatever the precision around it.
+
+        Args:
+            logits: at any stride; upsampled bilinearly to the size of the labels.
+            labels: class indices, and `ignore_index` where nobody knows.
+            align_corners: how the head that made the logits upsamples.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            if logits.shape[-2:] != labels.shape[-2:]:
+                logits = F.interpolate(
+                    logits, size=labels.shape[-2:], mode="bilinear", align_corners=align_corners
+                )
+            pixels = Pixels(logits, labels, self.ignore_index)
+            if self.compat is not None:
+                terms = mmseg.terms(self.named_losses(), self.sampler, pixels, self.compat)
+                accuracy = mmseg.accuracy(pixels)
+            else:
+                terms = self._terms(pixels)
+                accuracy = pixels.accuracy()
+        return {name: self.weight * term for name, term in terms.items()} | {"acc_seg": accuracy}
+
+    def _terms(self, pixels: Pixels) -> dict[str, Tensor]:
+        if self.sampler is not None:
+            with torch.no_grad():
+                surprise = pixels.surprise(use_sigmoid=self.use_sigmoid)
+                kept = self.sampler(surprise, pixels.valid)
+            pixels = Pixels(pixels.logits, pixels.labels, pixels.ignore_index, kept)
+        terms = {}
+        for name, loss in self.named_losses().items():
+            with torch.set_grad_enabled(torch.is_grad_enabled() and name.startswith(TRAINED)):
+                terms[name] = loss(pixels)
+        return terms
+
+    def check(self, num_classes: int, channels: int) -> None:
+        """Refuse losses that do not fit the head's classes and channels.
+
+        Raises:
+            ValueError: names the loss, the argument and the mend.
+        """
+        for name, loss in self.named_losses().items():
+            try:
+                loss.check(num_classes, channels, sampled=self.sampler is not None)
+            except ValueError as error:
+                raise ValueError(f"losses.{name}.{error}") from error
+
+    def describe(self) -> list[dict[str, Any]]:
+        """One row for each loss: what the receipt says of it."""
+        sampler = None
+        if self.sampler is not None:
+            sampler = {"thresh": self.sampler.thresh, "min_kept": self.sampler.min_kept}
+        return [
+            {
+                "name": name,
+                "loss": type(loss).__name__,
+                "use_sigmoid": loss.use_sigmoid,
+                "weight": loss.loss_weight * self.weight,
+                "divisor": mmseg.divisor_name(loss, self.compat)
+                if self.compat is not None
+                else loss.divisor_name(sampled=self.sampler is not None),
+                "trained": name.startswith(TRAINED),
+                "class_weight": loss.class_weight_origin,
+                "class_weight_values": None if loss.class_weight is None else list(loss.class_weight),
+                "sampler": sampler,
+                "ignore_index": self.ignore_index,
+                "compat": self.compat,
+            }
+            for name, loss in self.named_losses().items()
+        ]
+
+
+class SegmentationCriterion(nn.Module):
+    """One criterion for each head of the net.
+
+    Args:
+        **heads: name of the head -> its criterion; `decode`, and the names of the auxiliary heads.
+    """
+
+    def __init__(self, **heads: HeadCriterion) -> None:
+        super().__init__()
+        if "decode" not in heads:
+            raise ValueError(f"criterion: no criterion for the decode head; got {sorted(heads)}")
+        self.heads = nn.ModuleDict(heads)
+
+    def head_criteria(self) -> dict[str, HeadCriterion]:
+        """The criteria by head."""
+        return {name: head for name, head in self.heads.items() if isinstance(head, HeadCriterion)}
+
+    def forward(
+        self,
+        outputs: Mapping[str, Tensor],
+        labels: Int64[Tensor, "batch height width"],
+        align_corners: Mapping[str, bool] | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """`loss`, the sum of all trained terms, then each term as `head.name`.
+
+        Args:
+            outputs: logits of each head, at its own stride.
+            labels: class indices at full size.
+            align_corners: how each head upsamples; False for a head that is not named.
+
+        Raises:
+            ValueError: where the heads of `outputs` are not those of this criterion.
+        """
+        if set(outputs) != set(self.heads):
+            raise ValueError(f"criterion: heads {sorted(self.heads)} but outputs of {sorted(outputs)}")
+        aligned = align_corners or {}
+        terms = {
+            f"{head}.{name}": term
+            for head, criterion in self.heads.items()
+            for name, term in criterion(outputs[head], labels, aligned.get(head, False)).items()
+        }
+        trained = [term for name, term in terms.items() if name.split(".", 1)[1].startswith(TRAINED)]
+        return {"loss": torch.stack(trained).sum()} | terms
+
+    def check(self, num_classes: int, channels: Mapping[str, int]) -> None:
+        """Refuse criteria that do not fit the net.
+
+        Args:
+            num_classes: number of classes.
+            channels: channels of the logits of each head.
+
+        Raises:
+            ValueError: names the head, the argument and the mend.
+        """
+        if set(channels) != set(self.heads):
+            raise ValueError(
+                f"criterion: has heads {sorted(self.heads)}, but the net has {sorted(channels)}; "
+                "give each head of the net its criterion, and no other"
+            )
+        for name, head in self.head_criteria().items():
+            try:
+                head.check(num_classes, channels[name])
+            except ValueError as error:
+                raise ValueError(f"criterion.{name}.{error}") from error
+
+    def needs_label_counts(self) -> bool:
+        """Whether a class weight waits to be measured from the training labels."""
+        return any(
+            loss.class_weight_rule is not None
+            for head in self.head_criteria().values()
+            for loss in head.named_losses().values()
+        )
+
+    def measure_class_weight(
+        self, pixels: Int64[Tensor, " classes"], image_pixels: Int64[Tensor, " classes"]
+    ) -> None:
+        """Settle every `class_weight="auto"` from the counts of the training labels."""
+        for head in self.head_criteria().values():
+            for loss in head.named_losses().values():
+                loss.measure_class_weight(pixels, image_pixels)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """One row for each loss of each head: what the receipt says of it."""
+        return [{"head": name} | row for name, head in self.head_criteria().items() for row in head.describe()]

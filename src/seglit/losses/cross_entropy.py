@@ -1,0 +1,47 @@
+"""Cross-entropy, over a softmax or over independent sigmoids."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from seglit.losses.loss import ClassWeight
+from seglit.losses.pixel_mean import Divisor, PixelMeanLoss
+from seglit.losses.pixels import Pixels
+
+
+class CrossEntropyLoss(PixelMeanLoss):
+    """Cross-entropy of each pixel in nats, summed with pixel weights and divided by a named number.
+
+    Args:
+        use_sigmoid: binary cross-entropy of each channel against "is this class", averaged over the channels, instead
+            of the softmax over classes. Logits of one channel need it; their labels are 0 and 1.
+        class_weight: weight of each class's pixels; see `Loss`.
+        loss_weight: factor of the term.
+        avg_non_ignore: divide by the valid pixels instead of all; see `PixelMeanLoss`.
+        divisor: names the divisor outright; see `PixelMeanLoss`.
+
+    Ignored pixels add nothing and get no gradient.
+    """
+
+    def __init__(
+        self,
+        use_sigmoid: bool = False,
+        class_weight: ClassWeight = None,
+        loss_weight: float = 1.0,
+        avg_non_ignore: bool = False,
+        divisor: Divisor | None = None,
+    ) -> None:
+        super().__init__(class_weight, loss_weight, avg_non_ignore=avg_non_ignore, divisor=divisor)
+        self.use_sigmoid = use_sigmoid
+
+    def pixel_loss(self, pixels: Pixels) -> Float[Tensor, "batch height width"]:
+        """See `PixelMeanLoss.pixel_loss`."""
+        if not self.use_sigmoid:
+            return pixels.surprise(use_sigmoid=False)
+        return F.binary_cross_entropy_with_logits(pixels.logits, pixels.one_hot(), reduction="none").sum(1)
+
+    def check(self, num_classes: int, channels: int, *, sampled: bool) -> None:
+        """See `Loss.check`."""
+        super().check(num_classes, channels, sampled=sampled)
+        if channels == 1 and not self.use_sigmoid:
+            raise ValueError("use_sigmoid=False on logits of one channel; give use_sigmoid=true or two channels")

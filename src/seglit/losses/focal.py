@@ -1,0 +1,89 @@
+"""Focal loss: cross-entropy that fades for pixels already right."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from seglit.losses.loss import ClassWeight
+from seglit.losses.pixel_mean import Divisor, PixelMeanLoss
+from seglit.losses.pixels import Pixels
+
+
+class FocalLoss(PixelMeanLoss):
+    """Focal loss (Lin et al., ICCV 2017, equation 5): `-alpha (1 - p)**gamma log(p)`, with `p` the probability given
+    to the truth.
+
+    With sigmoids, each channel is a binary problem: `alpha` weighs "is this class" and `1 - alpha` "is not", and the
+    mean is over channels too. With the softmax, `p` is the probability of the true class and `alpha` its weight.
+    With `gamma=0` and `alpha=None` it is cross-entropy.
+
+    Args:
+        use_sigmoid: sigmoid of each channel (the paper's form), or the softmax over classes.
+        gamma: how fast right pixels fade; not negative.
+        alpha: one number for all classes, one for each, or None for no weighing.
+        class_weight: weight of each class's pixels; see `Loss`.
+        loss_weight: factor of the term.
+        avg_non_ignore: divide by the valid pixels instead of all; see `PixelMeanLoss`.
+        divisor: names the divisor outright; see `PixelMeanLoss`.
+
+    Ignored pixels add nothing and get no gradient.
+    """
+
+    def __init__(
+        self,
+        use_sigmoid: bool = True,
+        gamma: float = 2.0,
+        alpha: float | Sequence[float] | None = 0.5,
+        class_weight: ClassWeight = None,
+        loss_weight: float = 1.0,
+        avg_non_ignore: bool = False,
+        divisor: Divisor | None = None,
+    ) -> None:
+        super().__init__(class_weight, loss_weight, avg_non_ignore=avg_non_ignore, divisor=divisor)
+        if gamma < 0:
+            raise ValueError(f"gamma: must not be negative, got {gamma}")
+        numbers = [] if alpha is None else [alpha] if isinstance(alpha, int | float) else list(alpha)
+        if not all(0 <= number <= 1 for number in numbers):
+            raise ValueError(f"alpha: a weight in [0, 1], or one for each class; got {alpha}")
+        self.use_sigmoid = use_sigmoid
+        self.gamma = gamma
+        self.alpha = alpha if alpha is None or isinstance(alpha, int | float) else tuple(alpha)
+
+    def pixel_loss(self, pixels: Pixels) -> Float[Tensor, "batch height width"]:
+        """See `PixelMeanLoss.pixel_loss`."""
+        if not self.use_sigmoid:
+            surprise = pixels.surprise(use_sigmoid=False)
+            loss = faded(surprise, self.gamma)
+            if self.alpha is None:
+                return loss
+            alpha = self.alpha if isinstance(self.alpha, tuple) else (self.alpha,) * pixels.num_classes
+            return loss * pixels.logits.new_tensor(alpha)[pixels.target]
+        target = pixels.one_hot()
+        surprise = F.binary_cross_entropy_with_logits(pixels.logits, target, reduction="none")
+        loss = faded(surprise, self.gamma)
+        if self.alpha is not None:
+            alpha = pixels.logits.new_tensor(self.alpha)
+            alpha = alpha[:, None, None] if alpha.ndim else alpha
+            loss = loss * (alpha * target + (1 - alpha) * (1 - target))
+        return loss.sum(1)
+
+    def check(self, num_classes: int, channels: int, *, sampled: bool) -> None:
+        """See `Loss.check`."""
+        super().check(num_classes, channels, sampled=sampled)
+        if isinstance(self.alpha, tuple) and len(self.alpha) != channels:
+            raise ValueError(f"alpha: {len(self.alpha)} numbers for {channels} channels of logits; give one per channel")
+
+
+def faded(surprise: Float[Tensor, "*shape"], gamma: float) -> Float[Tensor, "*shape"]:
+    """`(1 - p)**gamma * surprise`, from `surprise = -log p`; exact and with finite gradient also where `p` is one.
+
+    `-expm1(-surprise)` is `1 - p` without the loss of digits near one. A power below one has an infinite slope at
+    zero, where the product's own slope is zero: the clamp keeps such pixels out of the gradient.
+    """
+    if gamma == 0:
+        return surprise
+    wrong = -(-surprise).expm1()
+    return wrong.clamp(min=torch.finfo(wrong.dtype).tiny) ** gamma * surprise

@@ -1,0 +1,88 @@
+"""Losses that are a weighted sum over pixels divided by a named number."""
+
+from abc import abstractmethod
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seglit.losses.loss import ClassWeight, Loss
+from seglit.losses.pixels import Pixels
+
+Divisor = Literal["all", "valid", "kept", "class_weight"]
+DIVISORS = get_args(Divisor)
+
+
+class PixelMeanLoss(Loss):
+    """A loss that is a weighted sum over pixels divided by a named number.
+
+    Args:
+        class_weight: see `Loss`.
+        loss_weight: see `Loss`.
+        avg_non_ignore: divide by the valid pixels instead of all; ignored pixels never add to the sum either way.
+        divisor: says it outright. `all`: every pixel of the batch, void ones too. `valid`: pixels with a known label.
+            `kept`: valid pixels that the sampler chose. `class_weight`: the sum of the pixel weights. None: `kept`
+            in a head with a sampler, else `valid` or `all` as `avg_non_ignore` says.
+    """
+
+    def __init__(
+        self, class_weight: ClassWeight, loss_weight: float, *, avg_non_ignore: bool, divisor: Divisor | None
+    ) -> None:
+        super().__init__(class_weight, loss_weight)
+        if divisor is not None and divisor not in DIVISORS:
+            raise ValueError(f"divisor: {divisor!r} is none of {', '.join(DIVISORS)}")
+        if divisor is not None and avg_non_ignore:
+            raise ValueError(
+                f"avg_non_ignore=True and divisor={divisor!r} both name a divisor; leave avg_non_ignore out"
+            )
+        if divisor == "class_weight" and class_weight is None:
+            raise ValueError("divisor='class_weight' without class_weight; give class_weight or divisor='valid'")
+        self.avg_non_ignore = avg_non_ignore
+        self.divisor = divisor
+
+    @abstractmethod
+    def pixel_loss(self, pixels: Pixels) -> Float[Tensor, "batch height width"]:
+        """The loss of each pixel before any weight, summed over channels; finite everywhere."""
+
+    def statistics(self, pixels: Pixels) -> dict[str, Float[Tensor, ""]]:
+        """The weighted sum over pixels and the divisor; both add up over any cut of the pixels."""
+        weight = pixels.weight(self.class_weight)
+        name = self.divisor_name(sampled=pixels.kept is not None)
+        if name == "class_weight":
+            divisor = weight.sum()
+        elif name == "all":
+            divisor = weight.new_tensor(float(weight.numel()))
+        else:
+            divisor = (pixels.counted if name == "kept" else pixels.valid).sum().to(weight.dtype)
+        return {"sum": (weight * self.pixel_loss(pixels)).sum(), "divisor": divisor}
+
+    def finish(self, statistics: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
+        """The sum over its divisor; zero where nothing counts."""
+        divisor = statistics["divisor"]
+        # A sum over nothing is zero, so any divisor but zero keeps value and gradient at zero.
+        return statistics["sum"] / torch.where(divisor > 0, divisor, 1.0)
+
+    def value(self, pixels: Pixels) -> Float[Tensor, ""]:
+        """See `Loss.value`."""
+        channels = pixels.channels if self.divides_by_channels else 1
+        return self.finish(self.statistics(pixels)) / channels
+
+    @property
+    def divides_by_channels(self) -> bool:
+        """Whether the mean is over the channels too, as for a sigmoid of each."""
+        return self.use_sigmoid
+
+    def divisor_name(self, *, sampled: bool) -> str:
+        """See `Loss.divisor_name`."""
+        if self.divisor is not None:
+            return self.divisor
+        if sampled:
+            return "kept"
+        return "valid" if self.avg_non_ignore else "all"
+
+    def check(self, num_classes: int, channels: int, *, sampled: bool) -> None:
+        """See `Loss.check`."""
+        super().check(num_classes, channels, sampled=sampled)
+        if self.divisor == "kept" and not sampled:
+            raise ValueError("divisor='kept' in a head without a sampler; give a sampler or divisor='valid'")

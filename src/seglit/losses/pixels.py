@@ -1,0 +1,93 @@
+"""What a loss is given: the pixels of one head, and which of them count."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The logits and labels of one head at one resolution, and which pixels count.
+
+    Attributes:
+        logits: scores before the activation, `batch channels height width`, float32 or float64. One channel means a
+            binary problem: its sigmoid is the probability of class 1.
+        labels: int64, `batch height width`; `ignore_index` where nobody knows.
+        ignore_index: the label of a void pixel; any integer.
+        kept: bool, `batch height width`, true where the sampler chose the pixel; None without a sampler.
+    """
+
+    logits: Float[Tensor, "batch channels height width"]
+    labels: Int64[Tensor, "batch height width"]
+    ignore_index: int
+    kept: Bool[Tensor, "batch height width"] | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels of the logits."""
+        return self.logits.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; two for one channel."""
+        return max(self.channels, 2)
+
+    @property
+    def valid(self) -> Bool[Tensor, "batch height width"]:
+        """Where the label is known."""
+        return self.labels != self.ignore_index
+
+    @property
+    def counted(self) -> Bool[Tensor, "batch height width"]:
+        """Where the label is known and the sampler, if any, chose the pixel."""
+        return self.valid if self.kept is None else self.valid & self.kept
+
+    @property
+    def target(self) -> Int64[Tensor, "batch height width"]:
+        """The labels, with class 0 put in at void pixels so that they can index. Weigh such pixels by zero."""
+        return self.labels.masked_fill(~self.valid, 0)
+
+    def weight(self, class_weight: tuple[float, ...] | None) -> Float[Tensor, "batch height width"]:
+        """The pixel weight: void × sampler × the weight of the pixel's true class. Zero where a pixel does not count."""
+        weight = self.counted.to(self.logits.dtype)
+        if class_weight is None:
+            return weight
+        return weight * self.logits.new_tensor(class_weight)[self.target]
+
+    def one_hot(self) -> Float[Tensor, "batch channels height width"]:
+        """One at the true class; all zero at void pixels. One channel: one where the label is 1."""
+        if self.channels == 1:
+            return (self.valid & (self.labels == 1)).to(self.logits.dtype)[:, None]
+        classes = torch.arange(self.channels, device=self.labels.device)[:, None, None]
+        return ((self.labels[:, None] == classes) & self.valid[:, None]).to(self.logits.dtype)
+
+    def probabilities(self, *, use_sigmoid: bool) -> Float[Tensor, "batch channels height width"]:
+        """Softmax over the classes, or the sigmoid of each channel. One channel always takes the sigmoid."""
+        return self.logits.sigmoid() if use_sigmoid or self.channels == 1 else self.logits.softmax(1)
+
+    def surprise(self, *, use_sigmoid: bool) -> Float[Tensor, "batch height width"]:
+        """-log of the probability of the true class, in nats; zero where the label is void.
+
+        Args:
+            use_sigmoid: the probability is the sigmoid of the true class's channel, not the softmax over the channels.
+                One channel always takes the sigmoid, whose complement is the probability of class 0.
+        """
+        if self.channels == 1:
+            sign = self.target * 2 - 1
+            surprise = F.softplus(-self.logits[:, 0] * sign)
+        elif use_sigmoid:
+            surprise = F.softplus(-self.logits.gather(1, self.target[:, None])[:, 0])
+        else:
+            return F.cross_entropy(self.logits, self.labels, ignore_index=self.ignore_index, reduction="none")
+        return torch.where(self.valid, surprise, 0.0)
+
+    def accuracy(self) -> Float[Tensor, ""]:
+        """Percent of the valid pixels whose best class is the true one; 0 where no pixel is valid. No gradient."""
+        logits = self.logits.detach()
+        predictions = (logits[:, 0] > 0).long() if self.channels == 1 else logits.max(1).indices
+        valid = self.valid
+        correct = (valid & (predictions == self.labels)).sum()
+        return 100.0 * correct.to(logits.dtype) / valid.sum().clamp(min=1)

@@ -1,0 +1,161 @@
+"""Every loss against the numbers of the real MMSegmentation, values and gradients, through the public constructors."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from seglit.losses import CrossEntropyLoss, DiceLoss, FocalLoss, HeadCriterion, LovaszLoss, TverskyLoss
+from seglit.losses.loss import Loss
+
+GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
+
+pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden numbers are not on this machine")
+
+FLOAT32_INSIDE = {"bce", "dice122", "lovasz"}
+"""Losses that cast to float32 inside MMSegmentation, so that its own float64 result is no better."""
+
+
+def build(case: dict, compat: str) -> Loss | str:
+    """The loss that our constructor makes of their arguments, or why it cannot."""
+    init, options = dict(case["init"]), dict(case["kw"])
+    ignore_index = options.pop("ignore_index", None)
+    if init.pop("reduction", "mean") != "mean" and not unreduced_equals_mean(case):
+        return "reduction"
+    if options:
+        return next(iter(options))
+    if "weight" in case["args"]:
+        return "a caller's own pixel weight"
+    if case["pred"] == "logits_flat":
+        return "logits without height and width"
+    if "onehot" in case["args"].values():
+        return "one-hot target"
+    match case["loss"]:
+        case "CrossEntropyLoss":
+            if init.pop("use_mask", False):
+                return "use_mask"
+            if ignore_index is None and "255" in case["args"]["label"]:
+                return "a label beyond the classes that is not the ignored one"
+            return CrossEntropyLoss(**init)
+        case "FocalLoss":
+            return FocalLoss(**init)
+        case "LovaszLoss":
+            init.pop("loss_type", None)
+            return LovaszLoss(**init)
+        case "TverskyLoss":
+            init.pop("ignore_index", None)
+            return TverskyLoss(**init)
+        case "DiceLoss" if compat == "mmseg-1.2":
+            init.pop("ignore_index", None)
+            if init.pop("activate", True) is False:
+                return "activate"
+            return DiceLoss(
+                use_sigmoid=init.pop("use_sigmoid", True),
+                exponent=1 if init.pop("naive_dice", False) else 2,
+                smooth=init.pop("eps", 1e-3),
+                **init,
+            )
+        case "DiceLoss":
+            init.pop("ignore_index", None)
+            return DiceLoss(**init)
+    return case["loss"]
+
+
+def unreduced_equals_mean(case: dict) -> bool:
+    """Lovász over the batch and the old Dice are one number before any reduction."""
+    reduction = case["init"].get("reduction")
+    if case["loss"] == "LovaszLoss":
+        return reduction == "none" and not case["init"].get("per_image", False)
+    return False
+
+
+def ignore_index_of(case: dict, compat: str) -> int:
+    """The label that their loss takes for void."""
+    if case["loss"] in {"DiceLoss", "TverskyLoss"}:
+        chosen = case["init"].get("ignore_index", 255)
+        return 255 if chosen is None else chosen
+    return case["kw"].get("ignore_index", -100)
+
+
+def tolerance(case: dict, compat: str) -> float:
+    """Relative tolerance of float64, by whether theirs is float64 throughout."""
+    if case["loss"] == "CrossEntropyLoss" and case["init"].get("use_sigmoid"):
+        return 2e-6
+    if (case["loss"] == "DiceLoss" and compat == "mmseg-1.2") or case["loss"] == "LovaszLoss":
+        return 2e-6
+    return 1e-9
+
+
+def load(name: str) -> tuple[dict[str, Tensor], list[dict]]:
+    golden = torch.load(GOLDEN / name, weights_only=True)
+    return golden["tensors"], golden["cases"]
+
+
+def compare(case: dict, tensors: dict[str, Tensor], compat: str) -> str | None:
+    """None where values and gradients agree; otherwise why the case is left out."""
+    loss = build(case, compat)
+    if isinstance(loss, str):
+        return loss
+    if "error32" in case:
+        return "fails there"
+    labels = tensors[next(value for key, value in case["args"].items() if key in {"label", "target"})]
+    try:
+        criterion = HeadCriterion({"loss_x": loss}, ignore_index=ignore_index_of(case, compat), compat=compat)
+    except ValueError as error:
+        return f"refused: {error}"
+    for dtype, suffix in ((torch.float64, "64"), (torch.float32, "32")):
+        if f"out{suffix}" not in case:
+            continue
+        expected = torch.as_tensor(case[f"out{suffix}"]).reshape(-1)
+        if expected.isnan().any():
+            return "NaN there"
+        logits = tensors[case["pred"]].detach().to(dtype).clone().requires_grad_()
+        value = criterion(logits, labels)["loss_x"]
+        rtol = tolerance(case, compat) if dtype == torch.float64 else 1e-5
+        torch.testing.assert_close(
+            value.double().reshape(-1), expected.double(), rtol=rtol, atol=1e-12, msg=lambda text: f"{case['id']}: {text}"
+        )
+        if f"grad{suffix}" in case:
+            value.backward()
+            torch.testing.assert_close(
+                logits.grad.double(), case[f"grad{suffix}"].double(), rtol=rtol, atol=rtol * case[f"grad{suffix}"].abs().max().item(),
+                msg=lambda text: f"{case['id']}: {text}",
+            )
+    return None
+
+
+def full_cases(version: str) -> tuple[dict[str, Tensor], list[dict]]:
+    """Cases of one release; those of 0.25 that are the same as 1.2's take 1.2's numbers."""
+    tensors, cases = load("losses_122.pt")
+    if version == "mmseg-1.2":
+        return tensors, cases
+    by_id = {case["id"]: case for case in cases}
+    older_tensors, older = load("losses_025.pt")
+    merged = []
+    for case in older:
+        case = dict(case)
+        if case["loss"] == "DiceLoss025":
+            case["loss"] = "DiceLoss"
+        if case.get("vs_122") == "same" and case["id"] in by_id:
+            case = by_id[case["id"]] | case
+        merged.append(case)
+    return tensors | older_tensors, merged
+
+
+@pytest.mark.parametrize("version", ["mmseg-0.25", "mmseg-1.2"])
+def test_losses(version: str) -> None:
+    tensors, cases = full_cases(version)
+    left_out = Counter()
+    compared = Counter()
+    for case in cases:
+        reason = compare(case, tensors, version)
+        if reason is None:
+            compared[case["loss"]] += 1
+        else:
+            left_out[case["loss"], reason] += 1
+    print(compared, compared.total())
+    for row in left_out.items():
+        print(row)
+    assert compared.total() > 100
