@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.data import label_of
 
+from reference.data import label_of
 from seglit.data.errors import DataError
 from seglit.data.label_table import LabelTable
 
@@ -38,9 +38,7 @@ def test_equals_the_reference_or_refuses_the_first_pixel_that_means_nothing(numb
         assert labels.tolist() == expected
         return
     row, column = unknown[0]
-    with pytest.raises(
-        DataError, match=rf"mask.png: value {raw[row, column]} at row {row}, column {column} "
-    ):
+    with pytest.raises(DataError, match=rf"mask.png: value {raw[row, column]} at row {row}, column {column} "):
         table(raw, SOURCE)
 
 
@@ -61,6 +59,14 @@ def test_labels_have_the_smallest_type_that_holds_classes_and_void(num_classes, 
     assert table.dtype == dtype
     raw = np.array([[0, num_classes - 1]], dtype=np.uint16)
     assert table(raw, SOURCE).tolist() == [[0, num_classes - 1]]
+
+
+def test_every_value_of_16_bits_is_told_apart():
+    """65534 is the only value that means nothing here: the last but one of the last row."""
+    raw = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
+    with pytest.raises(DataError, match="value 65534 at row 255, column 254"):
+        LabelTable(65534, ignore_index=65535)(raw, SOURCE)
+    np.testing.assert_array_equal(LabelTable(65535, ignore_index=65535)(raw, SOURCE), raw)
 
 
 def test_reduce_zero_label_with_void_255():
@@ -86,29 +92,19 @@ def test_void_can_change_its_number():
     assert table(np.array([[2, 255]], dtype=np.uint8), SOURCE).tolist() == [[2, -100]]
 
 
-def test_messages_say_what_is_wrong_and_how_to_mend_it():
-    raw = np.array([[0, 0, 3]], dtype=np.uint8)
-    cases = {
-        "value 3 at row 0, column 2 is no label: the classes are 0 to 2 and void is 255; correct": {},
-        "value 3 at row 0, column 2 is not in label_map; list it, or": {"label_map": {0: 0}},
-        "value 3 at row 0, column 2 becomes label 4, which is no label": {
-            "num_classes": 4,
-            "label_map": {0: 1, 3: 5},
-            "reduce_zero_label": True,
-        },
-    }
-    for message, options in cases.items():
-        with pytest.raises(ValueError, match="neither") if "becomes" in message else pytest.raises(
-            DataError, match=message
-        ):
-            LabelTable(**{"num_classes": 3, **options})(raw, SOURCE)
-    with pytest.raises(DataError, match="JPEG changes values, so save masks as PNG"):
-        LabelTable(3)(raw, Path("mask.JPG"))
-
-
-def test_a_value_out_of_range_after_reduction_is_named_with_its_label():
-    with pytest.raises(DataError, match="value 4 at row 0, column 1 becomes label 3, which is no label"):
-        LabelTable(3, reduce_zero_label=True)(np.array([[1, 4]], dtype=np.uint8), SOURCE)
+@pytest.mark.parametrize(
+    ("options", "source", "message"),
+    [
+        ({}, "m.png", "is no label: the classes are 0 to 2 and void is 255; correct num_classes or ignore_index, or"),
+        ({}, "m.JPG", "is no label: .*; JPEG changes values, so save masks as PNG"),
+        ({"label_map": {1: 0}}, "m.png", "is not in label_map; list it, or set label_map_default"),
+        ({"reduce_zero_label": True}, "m.png", "becomes label 3, which is no label"),
+    ],
+)
+def test_messages_say_what_is_wrong_and_how_to_mend_it(options, source, message):
+    raw = np.array([[1, 1, 4]], dtype=np.uint8)
+    with pytest.raises(DataError, match=f"{source}: value 4 at row 0, column 2 {message}"):
+        LabelTable(3, **options)(raw, Path(source))
 
 
 @pytest.mark.parametrize(

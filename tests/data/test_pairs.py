@@ -53,11 +53,7 @@ def test_images_and_masks_may_share_a_folder_and_a_wildcard_may_be_a_folder(tmp_
     found = names(tmp_path, images="*/images/*", masks="*/masks/*")
     assert [pair[0] for pair in found] == ["s1/1", "s2/1"]
     touch(tmp_path, "both/x.jpg", "both/x_mask.png")
-    assert names(tmp_path, images="both/*.jpg", masks="both/*_mask.png") == [
-        ("x", "both/x.jpg", "both/x_mask.png")
-    ]
-    touch(tmp_path, "q/a1.png", "q/a22.png", "r/a1.png")
-    assert [pair[0] for pair in names(tmp_path, images="q/a?.png", masks="r/**")] == []  or True
+    assert names(tmp_path, images="both/*.jpg", masks="both/*_mask.png") == [("x", "both/x.jpg", "both/x_mask.png")]
 
 
 def test_question_marks_stand_for_one_letter_and_brackets_for_themselves(tmp_path):
@@ -138,7 +134,7 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         ("a\nnope\n", r"train.txt, line 2: 'nope' names none of the 2 images; one is '[ab]'"),
         ("a\nb\na.png", r"train.txt, line 3: 'a' is listed before, in line 1"),
         ("\n\n", r"train.txt: lists no image"),
-        (None, r"train.txt: cannot be read as split file .* holds images, masks"),
+        (None, r"train.txt: cannot be read as a split file .* holds images, masks"),
     ],
 )
 def test_a_wrong_split_file_is_refused(tmp_path, lines, message):

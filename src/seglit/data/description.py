@@ -102,50 +102,50 @@ def read_description(root: Path) -> Description:
     }
     try:
         found = {key: check(contents[key], key) for key, check in checks.items() if key in contents}
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: {error}") from error
     return Description(path, **found)
 
 
-def checked_names(names: Sequence[str], origin: str) -> list[str]:
-    """The names of classes.
+def checked_names(names: Any, origin: str) -> list[str]:
+    """The names of classes. Takes anything, as it may come from a file.
 
     Raises:
         ValueError: Names `origin`, if they are no list of different, non-empty strings.
     """
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"{origin}: must be a list of names, got {names!r}")
-    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"{origin}: every class needs a name of its own, got {repeated} more than once")
     return list(names)
 
 
-def checked_mean(numbers: Sequence[float], origin: str) -> Numbers:
-    """Three finite numbers, for red, green and blue.
+def checked_mean(numbers: Any, origin: str) -> Numbers:
+    """Three finite numbers, for red, green and blue. Takes anything, as it may come from a file.
 
     Raises:
         ValueError: Names `origin`, if they are something else.
     """
-    values = tuple(float(number) for number in numbers)
-    if len(values) != 3 or not all(math.isfinite(value) for value in values):
-        raise ValueError(f"{origin}: must be three numbers, for red, green and blue, got {list(numbers)}")
-    return values[0], values[1], values[2]
+    values = numbers if isinstance(numbers, list | tuple) else ()
+    if len(values) != 3 or not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        raise ValueError(f"{origin}: must be three numbers, for red, green and blue, got {numbers!r}")
+    return float(values[0]), float(values[1]), float(values[2])
 
 
-def checked_std(numbers: Sequence[float], origin: str) -> Numbers:
-    """Three positive numbers, for red, green and blue.
+def checked_std(numbers: Any, origin: str) -> Numbers:
+    """Three positive numbers, for red, green and blue. Takes anything, as it may come from a file.
 
     Raises:
         ValueError: Names `origin`, if they are something else.
     """
     values = checked_mean(numbers, origin)
     if min(values) <= 0:
-        raise ValueError(f"{origin}: must be positive, as images are divided by it, got {list(numbers)}")
+        raise ValueError(f"{origin}: must be positive, as images are divided by it, got {numbers!r}")
     return values
 
 
-def _checked_integer(value: object, origin: str) -> int:
+def _checked_integer(value: Any, origin: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{origin}: must be a whole number, got {value!r}")
     return value

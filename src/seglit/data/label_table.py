@@ -84,9 +84,7 @@ class LabelTable:
         self._known = listed & in_range
         self._table = np.where(self._known, labels, 0).astype(self.dtype)
         known = self._known[:256]
-        self._keeps_bytes = self.dtype == np.uint8 and bool(
-            (self._table[:256][known] == np.arange(256)[known]).all()
-        )
+        self._keeps_bytes = self.dtype == np.uint8 and bool((self._table[:256][known] == np.arange(256)[known]).all())
 
     def __call__(
         self, raw: UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"], source: Path

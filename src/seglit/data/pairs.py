@@ -102,8 +102,7 @@ def _find_files(root: Path, pattern: str, purpose: str) -> dict[str, Path]:
         found[name] = path
     if not found:
         raise DataError(
-            f"{top}: holds no {purpose}, which should match {pattern!r} and end in one of "
-            f"{', '.join(IMAGE_ENDINGS)}"
+            f"{top}: holds no {purpose}, which should match {pattern!r} and end in one of {', '.join(IMAGE_ENDINGS)}"
         )
     return found
 
@@ -140,9 +139,7 @@ def _read_split_file(root: Path, path: Path, images: dict[str, Path]) -> list[st
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: cannot be read as a split file ({error}); {_what_there_is(path)}"
-        ) from error
+        raise DataError(f"{path}: cannot be read as a split file ({error}); {_what_there_is(path)}") from error
     called: dict[str, str] = {}
     for name, image in images.items():
         below = Path(os.path.relpath(image, root))
@@ -157,8 +154,7 @@ def _read_split_file(root: Path, path: Path, images: dict[str, Path]) -> list[st
         except KeyError:
             example = next(iter(images))
             raise DataError(
-                f"{path}, line {number}: {line.strip()!r} names none of the {len(images)} images; "
-                f"one is {example!r}"
+                f"{path}, line {number}: {line.strip()!r} names none of the {len(images)} images; one is {example!r}"
             ) from None
         if name in names:
             raise DataError(f"{path}, line {number}: {name!r} is listed before, in line {names[name]}")

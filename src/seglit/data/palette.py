@@ -1,6 +1,6 @@
 """Colours of classes."""
 
-from collections.abc import Sequence
+from typing import Any
 
 Colour = tuple[int, int, int]
 
@@ -14,15 +14,18 @@ def default_palette(num_classes: int) -> list[Colour]:
     return [_spread_bits(label) for label in range(num_classes)]
 
 
-def checked_palette(colours: Sequence[Sequence[int]], origin: str) -> list[Colour]:
-    """The colours as tuples.
+def checked_palette(colours: Any, origin: str) -> list[Colour]:
+    """The colours as tuples. Takes anything, as it may come from a file.
 
     Raises:
-        ValueError: Names `origin` where one is not three whole numbers from 0 to 255.
+        ValueError: Names `origin`, if they are no list of lists of three whole numbers from 0 to 255.
     """
+    if not isinstance(colours, list | tuple):
+        raise ValueError(f"{origin}: must be a list of colours, got {colours!r}")
     for colour in colours:
-        if len(colour) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in colour):
-            raise ValueError(f"{origin}: a colour is three whole numbers from 0 to 255, got {list(colour)}")
+        values = colour if isinstance(colour, list | tuple) else ()
+        if len(values) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in values):
+            raise ValueError(f"{origin}: a colour is three whole numbers from 0 to 255, got {colour!r}")
     return [(red, green, blue) for red, green, blue in colours]
 
 

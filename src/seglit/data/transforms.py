@@ -68,7 +68,7 @@ class Augmentation:
         return image, labels
 
 
-def check_labels_survive(transform: BasicTransform | BaseCompose, ignore_index: int, origin: str) -> None:
+def check_labels_survive(transform: object, ignore_index: int, origin: str) -> None:
     """Refuses what would invent labels: blending masks, or filling them with another label than void.
 
     Albumentations fills masks with 0 unless told otherwise, which would make padding pixels of class 0.
@@ -107,9 +107,7 @@ def check_labels_survive(transform: BasicTransform | BaseCompose, ignore_index: 
                 f"set it to ignore_index, {ignore_index}"
             )
     if settings.get("ignore_index", ignore_index) != ignore_index:
-        raise ValueError(
-            f"{name}: ignore_index={settings['ignore_index']}, but the data set's is {ignore_index}"
-        )
+        raise ValueError(f"{name}: ignore_index={settings['ignore_index']}, but the data set's is {ignore_index}")
 
 
 class RandomCrop(DualTransform):  # type: ignore[misc]  # albumentations has no types

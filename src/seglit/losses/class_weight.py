@@ -84,7 +84,5 @@ def checked_class_weight(weights: Sequence[float], origin: str) -> tuple[float, 
     """
     numbers = tuple(float(weight) for weight in weights)
     if not all(math.isfinite(number) and number >= 0 for number in numbers) or not any(numbers):
-        raise ValueError(
-            f"{origin}: weights are finite, not negative, and not all zero; got {list(numbers)}"
-        )
+        raise ValueError(f"{origin}: weights are finite, not negative, and not all zero; got {list(numbers)}")
     return numbers

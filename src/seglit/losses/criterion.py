@@ -86,9 +86,7 @@ class HeadCriterion(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             if logits.shape[-2:] != labels.shape[-2:]:
-                logits = F.interpolate(
-                    logits, size=labels.shape[-2:], mode="bilinear", align_corners=align_corners
-                )
+                logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=align_corners)
             pixels = Pixels(logits, labels, self.ignore_index)
             if self.compat is not None:
                 terms = mmseg.terms(self.named_losses(), self.sampler, pixels, self.compat)
@@ -220,9 +218,7 @@ class SegmentationCriterion(nn.Module):
             for loss in head.named_losses().values()
         )
 
-    def measure_class_weight(
-        self, pixels: Int64[Tensor, " classes"], image_pixels: Int64[Tensor, " classes"]
-    ) -> None:
+    def measure_class_weight(self, pixels: Int64[Tensor, " classes"], image_pixels: Int64[Tensor, " classes"]) -> None:
         """Settle every `class_weight="auto"` from the counts of the training labels."""
         for head in self.head_criteria().values():
             for loss in head.named_losses().values():

@@ -9,8 +9,9 @@ from seglit.losses.overlap import OverlapLoss
 
 
 class DiceLoss(OverlapLoss):
-    """Soft Dice (Milletari et al., 3DV 2016, section 3), one term per class:
-    `1 - (2 sum(w p y) + smooth) / (sum(w (p**exponent + y)) + smooth)`, with `w` the pixel weight.
+    """Soft Dice (Milletari et al., 3DV 2016, section 3).
+
+    One term per class: `1 - (2 sum(w p y) + smooth) / (sum(w (p**exponent + y)) + smooth)`, with `w` the pixel weight.
 
     Args:
         smooth: keeps the quotient defined for absent classes; above zero.
@@ -62,4 +63,5 @@ class DiceLoss(OverlapLoss):
     def formula(self, sums: Float[Tensor, "sums images channels"]) -> Float[Tensor, "images channels"]:
         """See `OverlapLoss.formula`."""
         both, either = sums
-        return 1 - (2 * both + self.smooth) / (either + self.smooth)
+        loss: Tensor = 1 - (2 * both + self.smooth) / (either + self.smooth)
+        return loss

@@ -13,8 +13,9 @@ from seglit.losses.pixels import Pixels
 
 
 class FocalLoss(PixelMeanLoss):
-    """Focal loss (Lin et al., ICCV 2017, equation 5): `-alpha (1 - p)**gamma log(p)`, with `p` the probability given
-    to the truth.
+    """Focal loss (Lin et al., ICCV 2017, equation 5): `-alpha (1 - p)**gamma log(p)`.
+
+    `p` is the probability given to the truth.
 
     With sigmoids, each channel is a binary problem: `alpha` weighs "is this class" and `1 - alpha` "is not", and the
     mean is over channels too. With the softmax, `p` is the probability of the true class and `alpha` its weight.
@@ -65,16 +66,18 @@ class FocalLoss(PixelMeanLoss):
         surprise = F.binary_cross_entropy_with_logits(pixels.logits, target, reduction="none")
         loss = faded(surprise, self.gamma)
         if self.alpha is not None:
-            alpha = pixels.logits.new_tensor(self.alpha)
-            alpha = alpha[:, None, None] if alpha.ndim else alpha
-            loss = loss * (alpha * target + (1 - alpha) * (1 - target))
+            by_channel = pixels.logits.new_tensor(self.alpha)
+            by_channel = by_channel[:, None, None] if by_channel.ndim else by_channel
+            loss = loss * (by_channel * target + (1 - by_channel) * (1 - target))
         return loss.sum(1)
 
     def check(self, num_classes: int, channels: int, *, sampled: bool) -> None:
         """See `Loss.check`."""
         super().check(num_classes, channels, sampled=sampled)
         if isinstance(self.alpha, tuple) and len(self.alpha) != channels:
-            raise ValueError(f"alpha: {len(self.alpha)} numbers for {channels} channels of logits; give one per channel")
+            raise ValueError(
+                f"alpha: {len(self.alpha)} numbers for {channels} channels of logits; give one per channel"
+            )
 
 
 def faded(surprise: Float[Tensor, "*shape"], gamma: float) -> Float[Tensor, "*shape"]:

@@ -50,7 +50,7 @@ class Loss(nn.Module, ABC):
     def value(self, pixels: Pixels) -> Float[Tensor, ""]:
         """The loss before `loss_weight`; zero, with zero gradient, where no pixel counts."""
 
-    def divisor_name(self, *, sampled: bool) -> str:  # noqa: ARG002
+    def divisor_name(self, *, sampled: bool) -> str:
         """What the sum over pixels is divided by, for the receipt. `sampled`: the head has a sampler."""
         return "formula"
 
@@ -63,16 +63,12 @@ class Loss(nn.Module, ABC):
             )
         return self.loss_weight * self.value(pixels)
 
-    def measure_class_weight(
-        self, pixels: Int64[Tensor, " classes"], image_pixels: Int64[Tensor, " classes"]
-    ) -> None:
+    def measure_class_weight(self, pixels: Int64[Tensor, " classes"], image_pixels: Int64[Tensor, " classes"]) -> None:
         """Settle `class_weight="auto"` from the counts of the training labels; see `measured_class_weight`."""
         if self.class_weight_rule is not None:
-            self.class_weight = tuple(
-                measured_class_weight(self.class_weight_rule, pixels, image_pixels).tolist()
-            )
+            self.class_weight = tuple(measured_class_weight(self.class_weight_rule, pixels, image_pixels).tolist())
 
-    def check(self, num_classes: int, channels: int, *, sampled: bool) -> None:  # noqa: ARG002
+    def check(self, num_classes: int, channels: int, *, sampled: bool) -> None:
         """Refuse what cannot be meant for these classes and channels of logits, in a head with or without a sampler.
 
         Raises:

@@ -17,8 +17,8 @@ class LovaszLoss(Loss):
     The Jaccard loss is taken of the weighted pixels: a pixel of weight two counts as two equal pixels.
 
     Args:
-        classes: the classes averaged over: those `present` among the counted pixels, `all`, or a list. Without effect on
-            one channel, where it must stay `present`.
+        classes: the classes averaged over: those `present` among the counted pixels, `all`, or a list. One
+            channel takes only `present`.
         per_image: average the loss of each image; otherwise one loss of the whole batch.
         class_weight: weight of each class's pixels; see `Loss`.
         loss_weight: factor of the term.
@@ -85,7 +85,7 @@ class LovaszLoss(Loss):
         counted[:, list(self.classes)] = True
         return counted
 
-    def divisor_name(self, *, sampled: bool) -> str:  # noqa: ARG002
+    def divisor_name(self, *, sampled: bool) -> str:
         """See `Loss.divisor_name`."""
         if not self.per_image:
             return "formula of the batch"

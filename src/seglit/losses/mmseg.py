@@ -1,7 +1,7 @@
 """MMSegmentation's own loss arithmetic, release 0.25 and 1.2, for `HeadCriterion(compat=...)`.
 
-Where it differs from the definitions is listed, with the reasons, in `docs/differences.md`. Formulas only: inputs, names
-and errors are seglit's. A pixel's weight here is the sampler's choice alone, as there.
+Where it differs from the definitions is listed, with the reasons, in `docs/differences.md`. Formulas only: inputs,
+names and errors are seglit's. A pixel's weight here is the sampler's choice alone, as there.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,9 @@ def check(loss: Loss, compat: str, sampler: OHEMPixelSampler | None) -> None:
     match loss:
         case CrossEntropyLoss():
             if loss.use_sigmoid and sampler is not None and sampler.thresh is None:
-                raise ValueError(f"{without} sampling by loss of a sigmoid loss (it fails); give thresh, or leave compat out")
+                raise ValueError(
+                    f"{without} sampling by loss of a sigmoid loss (it fails); give thresh, or leave compat out"
+                )
         case FocalLoss():
             if not loss.use_sigmoid or loss.alpha is None or loss.avg_non_ignore:
                 raise ValueError(f"{without} softmax, alpha=None or avg_non_ignore in focal loss; leave compat out")
@@ -99,13 +101,18 @@ def divisor_name(loss: Loss, compat: str) -> str:
     """What the release divides by, for the receipt."""
     if not isinstance(loss, PixelMeanLoss):
         return loss.divisor_name(sampled=False)
-    if isinstance(loss, CrossEntropyLoss) and not loss.use_sigmoid and loss.class_weight_origin != "none" and compat == "mmseg-1.2":
+    if (
+        isinstance(loss, CrossEntropyLoss)
+        and not loss.use_sigmoid
+        and loss.class_weight_origin != "none"
+        and compat == "mmseg-1.2"
+    ):
         return "class_weight of valid" if loss.avg_non_ignore else "class_weight of all"
     return "valid" if loss.avg_non_ignore else "all"
 
 
 def _sampled(losses: list[Loss], sampler: OHEMPixelSampler, pixels: Pixels) -> Float[Tensor, "batch height width"]:
-    """One at the pixels that the release's sampler keeps. The comparison is strict, so ties at the limit are dropped."""
+    """One at the pixels that the release's sampler keeps; the comparison is strict, so ties at the limit drop."""
     valid = pixels.valid
     kept = sampler.min_kept * len(valid)
     if sampler.thresh is not None:
@@ -157,9 +164,7 @@ def _cross_entropy_pixels(loss: CrossEntropyLoss, pixels: Pixels) -> Float[Tenso
     )
 
 
-def _cross_entropy(
-    loss: CrossEntropyLoss, pixels: Pixels, weight: Tensor | None, compat: str
-) -> Float[Tensor, ""]:
+def _cross_entropy(loss: CrossEntropyLoss, pixels: Pixels, weight: Tensor | None, compat: str) -> Float[Tensor, ""]:
     """The divisor never counts the sampler's choice; with class weights 1.2 divides by their sum over pixels."""
     per_pixel = _cross_entropy_pixels(loss, pixels)
     if weight is not None:
@@ -172,23 +177,19 @@ def _cross_entropy(
         by_label = pixels.logits.new_tensor(loss.class_weight)[torch.where(counted, pixels.labels, 0)]
         return per_pixel.sum() / (torch.where(counted, by_label, 0.0).sum() + EPSILON)
     if loss.avg_non_ignore:
-        return per_pixel.sum() / (pixels.valid.sum() + EPSILON)
+        return per_pixel.sum() / (pixels.valid.to(per_pixel.dtype).sum() + EPSILON)
     return per_pixel.mean() if compat == "mmseg-0.25" else per_pixel.sum() / (per_pixel.numel() + EPSILON)
 
 
-def _binary_cross_entropy(
-    loss: CrossEntropyLoss, pixels: Pixels, weight: Tensor | None
-) -> Float[Tensor, ""]:
+def _binary_cross_entropy(loss: CrossEntropyLoss, pixels: Pixels, weight: Tensor | None) -> Float[Tensor, ""]:
     """Class weights weigh positive targets, and broadcast over the last axis as they come."""
     valid = (pixels.labels >= 0) & pixels.valid
     target = pixels.one_hot()
     positive_weight = None if loss.class_weight is None else pixels.logits.new_tensor(loss.class_weight)
-    terms_ = F.binary_cross_entropy_with_logits(
-        pixels.logits, target, pos_weight=positive_weight, reduction="none"
-    )
+    terms_ = F.binary_cross_entropy_with_logits(pixels.logits, target, pos_weight=positive_weight, reduction="none")
     terms_ = terms_ * (valid if weight is None else valid * weight)[:, None]
     if loss.avg_non_ignore:
-        return terms_.sum() / (valid.sum() * pixels.channels + EPSILON)
+        return terms_.sum() / (valid.to(terms_.dtype).sum() * pixels.channels + EPSILON)
     return terms_.mean()
 
 
@@ -231,10 +232,15 @@ def _dice_025(loss: DiceLoss, pixels: Pixels) -> Float[Tensor, ""]:
 
 
 def _dice_12(loss: DiceLoss, pixels: Pixels) -> Float[Tensor, ""]:
-    """One Dice over all classes and pixels of an image; `smooth` is the release's `eps`, `exponent=1` its naive form."""
-    probability = pixels.logits.sigmoid() if loss.use_sigmoid else pixels.logits.softmax(1)
-    known = (pixels.labels < pixels.channels)[:, None]
-    target = _clamped_one_hot(pixels) * known
+    """One Dice over all classes and pixels of an image; `smooth` is the release's `eps`, `exponent=1` its naive form.
+
+    On one channel the target is class 0, not class 1, and without `use_sigmoid` the logits are taken as they are.
+    """
+    if loss.use_sigmoid:
+        probability = pixels.logits.sigmoid()
+    else:
+        probability = pixels.logits if pixels.channels == 1 else pixels.logits.softmax(1)
+    target = _clamped_one_hot(pixels) * (pixels.labels < pixels.channels)[:, None]
     classes = [channel for channel in range(pixels.channels) if channel != pixels.ignore_index]
     probability, target = probability[:, classes].flatten(1), target[:, classes].flatten(1)
     both = 2 * (probability * target).sum(1)

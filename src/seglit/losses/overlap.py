@@ -77,7 +77,7 @@ class OverlapLoss(Loss):
         ignored_class = pixels.ignore_index if 0 <= pixels.ignore_index < pixels.channels > 1 else None
         return self.finish(self.statistics(pixels), ignored_class)
 
-    def divisor_name(self, *, sampled: bool) -> str:  # noqa: ARG002
+    def divisor_name(self, *, sampled: bool) -> str:
         """See `Loss.divisor_name`."""
         if not self.per_image:
             return "formula of the batch"

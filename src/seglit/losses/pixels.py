@@ -51,7 +51,7 @@ class Pixels:
         return self.labels.masked_fill(~self.valid, 0)
 
     def weight(self, class_weight: tuple[float, ...] | None) -> Float[Tensor, "batch height width"]:
-        """The pixel weight: void × sampler × the weight of the pixel's true class. Zero where a pixel does not count."""
+        """Void × sampler × the weight of the pixel's true class; zero where a pixel does not count."""
         weight = self.counted.to(self.logits.dtype)
         if class_weight is None:
             return weight

@@ -9,8 +9,10 @@ from seglit.losses.overlap import OverlapLoss
 
 
 class TverskyLoss(OverlapLoss):
-    """Tversky loss (Salehi et al., MLMI 2017, equation 3), one term per class:
-    `1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth)`, each a sum over pixels with the pixel weight.
+    """Tversky loss (Salehi et al., MLMI 2017, equation 3).
+
+    One term per class: `1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth)`, each a sum over pixels with the pixel
+    weight.
 
     Args:
         smooth: keeps the quotient defined for absent classes; above zero.
@@ -46,9 +48,7 @@ class TverskyLoss(OverlapLoss):
         if smooth <= 0:
             raise ValueError(f"smooth: must be above zero, or an absent class divides by zero; got {smooth}")
         if alpha < 0 or beta < 0 or alpha + beta == 0:
-            raise ValueError(
-                f"alpha and beta: not negative and not both zero; got alpha={alpha}, beta={beta}"
-            )
+            raise ValueError(f"alpha and beta: not negative and not both zero; got alpha={alpha}, beta={beta}")
         self.smooth = smooth
         self.alpha = alpha
         self.beta = beta
@@ -69,4 +69,5 @@ class TverskyLoss(OverlapLoss):
         """See `OverlapLoss.formula`."""
         true_positive, false_positive, false_negative = sums
         mistakes = self.alpha * false_positive + self.beta * false_negative
-        return 1 - (true_positive + self.smooth) / (true_positive + mistakes + self.smooth)
+        loss: Tensor = 1 - (true_positive + self.smooth) / (true_positive + mistakes + self.smooth)
+        return loss

@@ -1,0 +1,153 @@
+"""SegmentationModule: the one place where training meets Lightning."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from seglit import __version__
+from seglit.inference import Inference
+from seglit.losses import SegmentationCriterion
+from seglit.metrics import ConfusionMatrix, Scores, scores
+from seglit.optim import optimizer_defaults, parameter_groups
+from seglit.segmentor import DECODE, Segmentor
+
+OptimizerCallable = Callable[..., Optimizer]
+SchedulerCallable = Callable[[Optimizer], LRScheduler]
+
+
+class SegmentationModule(LightningModule):
+    """Trains and evaluates a segmentor.
+
+    Logs `train/loss` and each term as `train/<head>.<term>` every `trainer.log_every_n_steps` steps, and of each
+    evaluation `<stage>/miou`, `macc`, `aacc` and `mdice`, from one confusion matrix over the whole split.
+
+    Args:
+        net: the segmentor.
+        criterion: one criterion for each of its heads.
+        optimizer: makes the optimizer from parameter groups.
+        scheduler: makes the schedule from the optimizer; stepped once per optimizer step. None: constant rates.
+        paramwise: learning rates and decays by parameter, arguments of `seglit.optim.parameter_groups`.
+        inference: how an image is predicted in evaluation. None: the whole image at once.
+        compile: compile the net with `torch.compile`.
+
+    Attributes:
+        config: the resolved configuration of the run as YAML text, kept in each checkpoint; empty if there is none.
+        last_scores: the scores of the newest evaluation of each stage, `val` or `test`.
+        last_matrix: the confusion matrices they came from.
+
+    Raises:
+        ValueError: if criterion and net do not fit.
+    """
+
+    def __init__(
+        self,
+        net: Segmentor,
+        criterion: SegmentationCriterion,
+        optimizer: OptimizerCallable,
+        scheduler: SchedulerCallable | None = None,
+        paramwise: Mapping[str, Any] | None = None,
+        inference: Inference | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        heads = net.heads
+        num_classes = heads[DECODE].num_classes
+        criterion.check(num_classes, {name: head.out_channels for name, head in heads.items()})
+        self.net = net
+        self.criterion = criterion
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.paramwise = dict(paramwise or {})
+        self.inference = inference or Inference()
+        self.align_corners = {name: head.align_corners for name, head in heads.items()}
+        self.confusion = ConfusionMatrix(num_classes, criterion.head_criteria()[DECODE].ignore_index)
+        self.config = ""
+        self.last_scores: dict[str, Scores] = {}
+        self.last_matrix: dict[str, Tensor] = {}
+        if compile:
+            self.net.compile()
+
+    def setup(self, stage: str) -> None:
+        """Measure class weights that are `"auto"`, from the training labels of the trainer's data module."""
+        if stage == "fit" and self.criterion.needs_label_counts():
+            datamodule = getattr(self.trainer, "datamodule", None)
+            if datamodule is None:
+                raise ValueError(
+                    "class_weight='auto' is measured from a data module's training labels, and there is none; "
+                    "give numbers, or call criterion.measure_class_weight before fit"
+                )
+            counts = datamodule.label_statistics()
+            self.criterion.measure_class_weight(counts.pixels, counts.image_pixels)
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """The loss of one batch."""
+        terms = self.criterion(self.net(batch["image"]), batch["labels"], self.align_corners)
+        # Each logged value costs time, and only these steps reach a logger.
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            named = {f"train/{name}": term.detach() for name, term in terms.items()}
+            self.log("train/loss", named.pop("train/loss"), prog_bar=True)
+            self.log_dict(named)
+            self.log("lr", self.optimizers().param_groups[0]["lr"], prog_bar=True, logger=False)
+        loss: Tensor = terms["loss"]
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Tensor]:
+        """The predictions of one batch, `{"predictions": int64 batch height width}`."""
+        return self._evaluate(batch)
+
+    def test_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Tensor]:
+        """The predictions of one batch, `{"predictions": int64 batch height width}`."""
+        return self._evaluate(batch)
+
+    def _evaluate(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        labels = batch["labels"]
+        predictions = self.inference.predict(self.net, batch["image"], tuple(labels.shape[-2:]))
+        self.confusion.update(predictions, labels)
+        return {"predictions": predictions}
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation split."""
+        self._score("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Score the test split."""
+        self._score("test")
+
+    def _score(self, stage: str) -> None:
+        matrix = self.confusion.compute()
+        self.confusion.reset()
+        result = scores(matrix)
+        self.last_matrix[stage], self.last_scores[stage] = matrix, result
+        self.log(f"{stage}/miou", result.miou, prog_bar=True)
+        self.log_dict({f"{stage}/{name}": getattr(result, name) for name in ("macc", "aacc", "mdice")})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer over named parameter groups, and its schedule."""
+        optimizer = self.build_optimizer()
+        if self.make_scheduler is None:
+            return optimizer
+        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
+
+    def build_optimizer(self) -> Optimizer:
+        """The optimizer, with `paramwise` applied to its own learning rate and weight decay.
+
+        Raises:
+            ValueError: see `seglit.optim.parameter_groups`.
+        """
+        learning_rate, weight_decay = optimizer_defaults(self.make_optimizer)
+        return self.make_optimizer(parameter_groups(self.net, learning_rate, weight_decay, **self.paramwise))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the configuration into the checkpoint, as text, so that the file alone is enough to predict."""
+        checkpoint["seglit"] = {"version": __version__, "config": self.config}
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """The logits of the net's heads."""
+        outputs: dict[str, Tensor] = self.net(image)
+        return outputs
