@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-DECODE = "decode"
+from seglit.segmentor import DECODE
 
 
 class Inference:

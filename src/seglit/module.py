@@ -1,8 +1,9 @@
 """SegmentationModule: the one place where training meets Lightning."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -20,6 +21,13 @@ OptimizerCallable = Callable[..., Optimizer]
 SchedulerCallable = Callable[[Optimizer], LRScheduler]
 
 
+class LabelCounter(Protocol):
+    """A data module that can say how often each class occurs in its training labels."""
+
+    def label_statistics(self) -> Any:
+        """An object with int64 tensors `pixels` and `image_pixels`, one entry per class."""
+
+
 class SegmentationModule(LightningModule):
     """Trains and evaluates a segmentor.
 
@@ -34,6 +42,7 @@ class SegmentationModule(LightningModule):
         paramwise: learning rates and decays by parameter, arguments of `seglit.optim.parameter_groups`.
         inference: how an image is predicted in evaluation. None: the whole image at once.
         compile: compile the net with `torch.compile`.
+        channels_last: lay images and weights out with channels last, which convolutions often prefer.
 
     Attributes:
         config: the resolved configuration of the run as YAML text, kept in each checkpoint; empty if there is none.
@@ -53,6 +62,7 @@ class SegmentationModule(LightningModule):
         paramwise: Mapping[str, Any] | None = None,
         inference: Inference | None = None,
         compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
         super().__init__()
         heads = net.heads
@@ -69,24 +79,35 @@ class SegmentationModule(LightningModule):
         self.config = ""
         self.last_scores: dict[str, Scores] = {}
         self.last_matrix: dict[str, Tensor] = {}
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.net.to(memory_format=self.memory_format)
         if compile:
             self.net.compile()
 
     def setup(self, stage: str) -> None:
         """Measure class weights that are `"auto"`, from the training labels of the trainer's data module."""
-        if stage == "fit" and self.criterion.needs_label_counts():
-            datamodule = getattr(self.trainer, "datamodule", None)
-            if datamodule is None:
-                raise ValueError(
-                    "class_weight='auto' is measured from a data module's training labels, and there is none; "
-                    "give numbers, or call criterion.measure_class_weight before fit"
-                )
-            counts = datamodule.label_statistics()
-            self.criterion.measure_class_weight(counts.pixels, counts.image_pixels)
+        if stage == "fit":
+            self.measure_class_weight(getattr(self.trainer, "datamodule", None))
+
+    def measure_class_weight(self, datamodule: LabelCounter | None) -> None:
+        """Settle every `class_weight="auto"` of the criterion, if there is any.
+
+        Raises:
+            ValueError: where there is one, and no data module to count the labels of.
+        """
+        if not self.criterion.needs_label_counts():
+            return
+        if datamodule is None:
+            raise ValueError(
+                "class_weight='auto' is measured from a data module's training labels, and there is none; "
+                "give numbers, or call criterion.measure_class_weight before fit"
+            )
+        counts = datamodule.label_statistics()
+        self.criterion.measure_class_weight(counts.pixels, counts.image_pixels)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
         """The loss of one batch."""
-        terms = self.criterion(self.net(batch["image"]), batch["labels"], self.align_corners)
+        terms = self.criterion(self(batch["image"]), batch["labels"], self.align_corners)
         # Each logged value costs time, and only these steps reach a logger.
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
             named = {f"train/{name}": term.detach() for name, term in terms.items()}
@@ -106,7 +127,9 @@ class SegmentationModule(LightningModule):
 
     def _evaluate(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         labels = batch["labels"]
-        predictions = self.inference.predict(self.net, batch["image"], tuple(labels.shape[-2:]))
+        predictions = self.inference.predict(
+            self.net, batch["image"].contiguous(memory_format=self.memory_format), tuple(labels.shape[-2:])
+        )
         self.confusion.update(predictions, labels)
         return {"predictions": predictions}
 
@@ -131,8 +154,10 @@ class SegmentationModule(LightningModule):
         optimizer = self.build_optimizer()
         if self.make_scheduler is None:
             return optimizer
-        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": "step"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[typeddict-item]
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
+        }
 
     def build_optimizer(self) -> Optimizer:
         """The optimizer, with `paramwise` applied to its own learning rate and weight decay.
@@ -149,5 +174,5 @@ class SegmentationModule(LightningModule):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The logits of the net's heads."""
-        outputs: dict[str, Tensor] = self.net(image)
+        outputs: dict[str, Tensor] = self.net(image.contiguous(memory_format=self.memory_format))
         return outputs

@@ -134,6 +134,7 @@ class HeadCriterion(nn.Module):
                 "divisor": mmseg.divisor_name(loss, self.compat)
                 if self.compat is not None
                 else loss.divisor_name(sampled=self.sampler is not None),
+                "avg_non_ignore": bool(getattr(loss, "avg_non_ignore", False)),
                 "trained": name.startswith(TRAINED),
                 "class_weight": loss.class_weight_origin,
                 "class_weight_values": None if loss.class_weight is None else list(loss.class_weight),

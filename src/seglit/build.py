@@ -1,0 +1,57 @@
+"""From a checked configuration to the objects that it names."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig
+
+from seglit.config import ConfigError
+from seglit.data.datamodule import SegmentationDataModule
+from seglit.module import SegmentationModule
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of."""
+
+    datamodule: SegmentationDataModule
+    module: SegmentationModule
+    trainer: Trainer
+
+
+def build(cfg: DictConfig) -> Parts:
+    """Build data, module and trainer.
+
+    Raises:
+        ConfigError: names the section, and says what the constructor said, where an argument is refused.
+    """
+    datamodule = built(cfg.data, "data")
+    module = built(cfg.model, "model")
+    callbacks = [built(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node is not None]
+    loggers = [built(node, f"logger.{name}") for name, node in cfg.logger.items() if node is not None]
+    trainer = built(
+        cfg.trainer, "trainer", callbacks=callbacks, logger=loggers or False, default_root_dir=str(cfg.output_dir)
+    )
+    try:
+        module.build_optimizer()
+    except ValueError as error:
+        raise ConfigError(f"model.paramwise: {error}") from error
+    return Parts(datamodule, module, trainer)
+
+
+def built(node: DictConfig, key: str, **arguments: Any) -> Any:
+    """What a node describes, with lists and dicts in place of OmegaConf's.
+
+    Raises:
+        ConfigError: the constructor's own words, behind the key of the section.
+    """
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError):
+            raise ConfigError(f"{key}: {cause}") from error
+        raise

@@ -1,0 +1,75 @@
+"""Checkpoints of seglit: the configuration inside, and the net it describes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from seglit.check import check
+from seglit.config import ConfigError, from_text
+from seglit.segmentor import Segmentor
+
+NET = "net."
+
+
+def read_checkpoint(path: Path) -> tuple[DictConfig, dict[str, Tensor]]:
+    """The configuration in a checkpoint, and the weights of the net by parameter name.
+
+    The file is read with torch's safe loader, and only classes of seglit and its libraries may be named in it.
+
+    Raises:
+        ConfigError: names the file where it is missing, not a checkpoint of seglit, or names a foreign class.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; give a .ckpt that seglit.train wrote")
+    try:
+        content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ConfigError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
+    text = content.get("seglit", {}).get("config", "")
+    if not text:
+        raise ConfigError(f"{path}: no configuration inside; give a .ckpt that seglit.train wrote")
+    cfg = from_text(text)
+    try:
+        check(cfg, trusted=False)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    weights = content["state_dict"]
+    return cfg, {name.removeprefix(NET): value for name, value in weights.items() if name.startswith(NET)}
+
+
+def override(cfg: DictConfig, changes: Sequence[str]) -> DictConfig:
+    """The configuration with `key=value` changes of keys that it has.
+
+    Raises:
+        ConfigError: names a key that it has not.
+    """
+    changed = cfg.copy()
+    OmegaConf.set_struct(changed, True)
+    for change in changes:
+        key, separator, _ = change.partition("=")
+        if not separator:
+            raise ConfigError(f"{change}: not of the form key=value")
+        try:
+            changed.merge_with_dotlist([change])
+        except Exception as error:
+            raise ConfigError(f"{key}: no such key in the checkpoint's configuration") from error
+    check(changed, trusted=False)
+    return changed
+
+
+def load_net(cfg: DictConfig, weights: Mapping[str, Tensor]) -> Segmentor:
+    """The net that the configuration describes, with these weights, in eval mode."""
+    from seglit.build import built
+
+    node = cfg.model.net.copy()
+    OmegaConf.set_struct(node, False)
+    if "pretrained" in node.backbone:
+        # The weights are here already; nothing is to be downloaded.
+        node.backbone.pretrained = False
+    net: Segmentor = built(node, "model.net")
+    net.load_state_dict(dict(weights))
+    return net.eval()

@@ -1,0 +1,74 @@
+"""Score a checkpoint: `python -m seglit.evaluate runs/.../best.ckpt --split test`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command. A mistake of the user is one line on standard error and exit status 2."""
+    parser = argparse.ArgumentParser(prog="seglit-evaluate", description="Score a checkpoint on a split.")
+    parser.add_argument("checkpoint", type=Path, help="a .ckpt that seglit.train wrote; its configuration is inside")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="changes of that configuration: data.root=...")
+    parser.add_argument("--split", choices=("val", "test"), default="test")
+    parser.add_argument("--output", type=Path, help="folder for the results; beside the checkpoint by default")
+    options = parser.parse_intermixed_args(arguments)
+
+    from seglit.config import explain
+
+    try:
+        evaluate(options.checkpoint, options.split, options.changes, options.output)
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(message, file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def evaluate(checkpoint: Path, split: str, changes: list[str], output: Path | None = None) -> dict[str, float | None]:
+    """Score the net of a checkpoint on one split of its data set; print the table, and write the results.
+
+    Writes `evaluation_<split>.json` and `confusion_<split>.png`.
+
+    Args:
+        checkpoint: written by `seglit.train`.
+        split: `val` or `test`.
+        changes: `key=value` changes of the checkpoint's configuration.
+        output: folder of the results; None: `evaluation` beside the checkpoint.
+
+    Returns:
+        The scores by name, see `seglit.callbacks.score_tables.metrics_of`.
+    """
+    from rich.console import Console
+
+    from seglit.build import build
+    from seglit.callbacks.score_tables import metrics_of, score_table
+    from seglit.checkpoint import override, read_checkpoint
+    from seglit.files import write_text
+    from seglit.pictures import confusion_figure, save_figure
+
+    cfg, weights = read_checkpoint(checkpoint)
+    cfg = override(cfg, changes)
+    cfg.callbacks = {"progress": cfg.callbacks.get("progress")}
+    cfg.logger = {}
+    parts = build(cfg)
+    parts.module.net.load_state_dict(weights)
+    run = parts.trainer.test if split == "test" else parts.trainer.validate
+    run(parts.module, datamodule=parts.datamodule, verbose=False)
+    scores = parts.module.last_scores[split]
+    classes = list(parts.datamodule.classes)
+    result = metrics_of(scores, classes, split)
+    if parts.trainer.is_global_zero:
+        folder = output or checkpoint.parent / "evaluation"
+        Console().print(score_table(scores, classes, f"{split}: {checkpoint}"))
+        write_text(folder / f"evaluation_{split}.json", json.dumps(result, indent=2) + "\n")
+        matrix = parts.module.last_matrix[split].cpu().numpy()
+        save_figure(confusion_figure(matrix, classes), folder / f"confusion_{split}.png")
+        print(f"{split} mIoU {scores.miou:.4f}; results in {folder}")
+    return result
+
+
+if __name__ == "__main__":
+    main()

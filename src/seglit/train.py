@@ -1,0 +1,101 @@
+"""Train a segmentor: `python -m seglit.train +experiment=... key=value`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from seglit.check import check
+from seglit.config import ConfigError, conf_dir, explain, refuse_shadowing, to_text
+
+
+def main() -> None:
+    """The command. A mistake in the configuration is one line on standard error and exit status 2."""
+    # Hydra would print its own words and hide the error from us.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        _composed()
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(message, file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
+def _composed(cfg: DictConfig) -> float:
+    refuse_user_shadowing()
+    return run(cfg)
+
+
+def refuse_user_shadowing() -> None:
+    """Refuse files of the user's `--config-dir` that seglit's own would silently beat."""
+    from hydra.core.hydra_config import HydraConfig
+
+    for source in HydraConfig.get().runtime.config_sources:
+        if source.provider == "command-line":
+            refuse_shadowing(Path(source.path))
+
+
+def run(cfg: DictConfig) -> float:
+    """Check, build, print the receipt, train, and test the best checkpoint.
+
+    Returns:
+        The best validation mIoU, which sweeps maximise.
+
+    Raises:
+        ConfigError: where the configuration would not do what it says.
+    """
+    check(cfg)
+
+    import json
+
+    from lightning.pytorch import seed_everything
+    from rich.console import Console
+
+    from seglit.build import build
+    from seglit.files import write_text
+    from seglit.receipt import receipt, receipt_tables
+
+    folder = Path(cfg.output_dir)
+    seed_everything(cfg.seed, verbose=False)
+    parts = build(cfg)
+    Console().print(receipt_tables(receipt(parts.module, parts.datamodule, parts.trainer)))
+    parts.datamodule.setup("fit")
+    parts.module.measure_class_weight(parts.datamodule)
+    content = receipt(parts.module, parts.datamodule, parts.trainer)
+    write_text(folder / "receipt.json", json.dumps(content, indent=2) + "\n")
+    write_text(folder / "config.yaml", to_text(cfg))
+    parts.module.config = checkpoint_config(cfg, parts.datamodule)
+    parts.trainer.fit(parts.module, datamodule=parts.datamodule, ckpt_path=cfg.ckpt_path)
+    best = parts.trainer.checkpoint_callback
+    if cfg.test_after_fit:
+        path = getattr(best, "best_model_path", "") or None
+        parts.trainer.test(
+            parts.module, datamodule=parts.datamodule, ckpt_path=path, weights_only=True, verbose=False
+        )
+        if parts.trainer.is_global_zero:
+            print(f"test mIoU {parts.module.last_scores['test'].miou:.4f}; the run is in {folder}")
+    score = getattr(best, "best_model_score", None)
+    return float("nan") if score is None else float(score)
+
+
+def checkpoint_config(cfg: DictConfig, datamodule: Any) -> str:
+    """The configuration as text, with what the data set's own description says of classes and images."""
+    from omegaconf import OmegaConf
+
+    known = OmegaConf.create(to_text(cfg))
+    for name in ("classes", "palette", "mean", "std"):
+        value = getattr(datamodule, name)
+        known.data[name] = [list(entry) if isinstance(entry, tuple) else entry for entry in value]
+    return OmegaConf.to_yaml(known)
+
+
+__all__ = ["ConfigError", "main", "run"]
+
+if __name__ == "__main__":
+    main()

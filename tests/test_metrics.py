@@ -1,0 +1,189 @@
+"""Confusion matrix and scores: laws, the counting reference, torchmetrics, worked numbers."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
+
+from reference import metrics as reference
+from seglit.metrics import ConfusionMatrix, scores
+
+IGNORE = [255, 0, -100, 254, 3]
+
+
+def drawn(seed: int, classes: int, ignore_index: int, shape: tuple[int, int, int] = (2, 5, 7)) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    predictions = torch.randint(0, classes, shape, generator=generator)
+    labels = torch.randint(0, classes, shape, generator=generator)
+    labels[torch.rand(shape, generator=generator) < 0.2] = ignore_index
+    return predictions, labels
+
+
+def counted(predictions: Tensor, labels: Tensor, classes: int, ignore_index: int = 255) -> Tensor:
+    metric = ConfusionMatrix(classes, ignore_index)
+    metric.update(predictions, labels)
+    return metric.compute()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), classes=st.integers(2, 9), ignore_index=st.sampled_from(IGNORE))
+def test_equals_counting_one_pixel_after_the_other(seed: int, classes: int, ignore_index: int) -> None:
+    predictions, labels = drawn(seed, classes, ignore_index)
+    matrix = counted(predictions, labels, classes, ignore_index)
+    expected = reference.confusion(predictions.numpy(), labels.numpy(), classes, ignore_index)
+    assert matrix.dtype == torch.int64
+    assert torch.equal(matrix, torch.from_numpy(expected))
+    ours = scores(matrix)
+    for name, value in reference.scores(expected).items():
+        assert_close(torch.as_tensor(getattr(ours, name)).double(), torch.tensor(value).double(), equal_nan=True)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), ignore_index=st.sampled_from(IGNORE), cut=st.integers(0, 4))
+def test_parts_add_up_to_the_whole(seed: int, ignore_index: int, cut: int) -> None:
+    predictions, labels = drawn(seed, 5, ignore_index, (4, 6, 5))
+    metric = ConfusionMatrix(5, ignore_index)
+    metric.update(predictions[:cut], labels[:cut])
+    metric.update(predictions[cut:], labels[cut:])
+    assert torch.equal(metric.compute(), counted(predictions, labels, 5, ignore_index))
+
+
+@pytest.mark.parametrize("ignore_index", IGNORE)
+def test_predictions_under_ignored_pixels_do_not_count(ignore_index: int) -> None:
+    predictions, labels = drawn(1, 5, ignore_index)
+    others = torch.where(labels == ignore_index, (predictions + 1) % 5, predictions)
+    assert not torch.equal(predictions, others)
+    assert torch.equal(counted(predictions, labels, 5, ignore_index), counted(others, labels, 5, ignore_index))
+
+
+def test_classes_renumbered_give_the_same_means() -> None:
+    predictions, labels = drawn(2, 6, 255)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    renumbered = counted(order[predictions], torch.where(labels == 255, 255, order[labels.clamp(max=5)]), 6)
+    plain = scores(counted(predictions, labels, 6))
+    ours = scores(renumbered)
+    for name in ("miou", "macc", "aacc", "mdice", "fwiou"):
+        assert getattr(ours, name) == pytest.approx(getattr(plain, name))
+    assert_close(ours.iou[order], plain.iou)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_any_whole_number_type_counts_without_overflow(dtype: torch.dtype) -> None:
+    predictions, labels = drawn(3, 40, 255)
+    expected = counted(predictions, labels, 40)
+    assert torch.equal(counted(predictions.to(dtype), labels.to(dtype), 40), expected)
+
+
+def test_inputs_are_left_as_they_were() -> None:
+    predictions, labels = drawn(4, 5, 255)
+    before = predictions.clone(), labels.clone()
+    counted(predictions, labels, 5)
+    assert torch.equal(predictions, before[0])
+    assert torch.equal(labels, before[1])
+
+
+def test_equals_torchmetrics() -> None:
+    predictions, labels = drawn(5, 7, 255, (3, 40, 30))
+    theirs = MulticlassConfusionMatrix(7, ignore_index=255)(predictions, labels)
+    matrix = counted(predictions, labels, 7)
+    assert torch.equal(matrix, theirs)
+    ours = scores(matrix)
+    per_class = MulticlassJaccardIndex(7, ignore_index=255, average="none")(predictions, labels)
+    assert_close(ours.iou.float(), per_class)
+    mean = MulticlassJaccardIndex(7, ignore_index=255, average="macro")(predictions, labels)
+    assert ours.miou == pytest.approx(mean.item(), rel=1e-6)
+    weighted = MulticlassJaccardIndex(7, ignore_index=255, average="weighted")(predictions, labels)
+    assert ours.fwiou == pytest.approx(weighted.item(), rel=1e-6)
+
+
+def test_worked_number() -> None:
+    """Class 0: 3 right, 1 missed, 2 wrongly said. Class 1: 4 right. Class 2 is only said. Class 3 is absent.
+
+    IoU 3/6, 4/7 (2 missed, 1 wrongly said), 0/1; recall 3/4, 4/6; Dice 6/9, 8/11, 0; precision 3/5, 4/5, 0/1... of
+    the labels 4 are class 0 and 7 class 1: the one taken for class 2 is of class 1, so its IoU is 4/8, its recall 4/7
+    and its Dice 8/12.
+    """
+    ours = scores(torch.tensor([[3, 1, 0, 0], [2, 4, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
+    nan = math.nan
+    assert_close(ours.iou, torch.tensor([1 / 2, 1 / 2, 0, nan]).double(), equal_nan=True)
+    assert_close(ours.recall, torch.tensor([3 / 4, 4 / 7, nan, nan], dtype=torch.float64), equal_nan=True)
+    assert_close(ours.dice, torch.tensor([2 / 3, 2 / 3, 0, nan], dtype=torch.float64), equal_nan=True)
+    assert_close(ours.precision, torch.tensor([3 / 5, 4 / 5, 0, nan], dtype=torch.float64), equal_nan=True)
+    assert ours.miou == pytest.approx(1 / 3)
+    assert ours.macc == pytest.approx((3 / 4 + 4 / 7) / 2)
+    assert ours.aacc == pytest.approx(7 / 11)
+    assert ours.mdice == pytest.approx(4 / 9)
+    assert ours.fwiou == pytest.approx(1 / 2)
+
+
+def test_nothing_counted_gives_nan_everywhere() -> None:
+    ours = scores(counted(torch.zeros(1, 2, 2).long(), torch.full((1, 2, 2), 255), 3))
+    assert all(math.isnan(value) for value in (ours.miou, ours.macc, ours.aacc, ours.mdice, ours.fwiou))
+    assert ours.iou.isnan().all()
+    assert ours.precision.isnan().all()
+
+
+def test_a_batch_of_no_pixels_counts_nothing() -> None:
+    assert counted(torch.zeros(0, 4, 4).long(), torch.zeros(0, 4, 4).long(), 3).sum() == 0
+
+
+def test_counts_beyond_float32_are_exact() -> None:
+    metric = ConfusionMatrix(2)
+    metric.matrix += torch.tensor([[2**24, 0], [0, 0]])
+    for _ in range(5):
+        metric.update(torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1).long())
+    assert metric.compute()[0, 0] == 2**24 + 5
+
+
+def test_perfect_prediction_scores_one() -> None:
+    labels = torch.arange(6).view(1, 2, 3)
+    ours = scores(counted(labels, labels, 6))
+    assert (ours.miou, ours.macc, ours.aacc, ours.mdice, ours.fwiou) == (1, 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("value", [-1, 4, 254])
+def test_a_label_that_is_no_class_is_named(value: int) -> None:
+    labels = torch.tensor([[[0, 255, value]]])
+    with pytest.raises(ValueError, match=f"the label {value}, which is no class from 0 to 3 or the ignore_index 255"):
+        counted(torch.zeros_like(labels), labels, 4)
+
+
+@pytest.mark.parametrize("value", [-1, 4])
+def test_a_prediction_that_is_no_class_is_named(value: int) -> None:
+    predictions = torch.tensor([[[0, 1, value]]])
+    with pytest.raises(ValueError, match=f"the prediction {value}, which is no class from 0 to 3"):
+        counted(predictions, torch.full_like(predictions, 255), 4)
+
+
+def test_a_rejected_batch_counts_nothing() -> None:
+    metric = ConfusionMatrix(3)
+    metric.update(torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1).long())
+    with pytest.raises(ValueError, match="the label 7"):
+        metric.update(torch.zeros(1, 1, 2).long(), torch.tensor([[[0, 7]]]))
+    assert metric.compute().sum() == 1
+
+
+def test_shapes_must_agree() -> None:
+    # Called past the shape check of the test run, which would be first.
+    update = getattr(ConfusionMatrix.update, "__wrapped__", ConfusionMatrix.update)
+    with pytest.raises(Exception, match="one shape|height"):
+        update(ConfusionMatrix(3), torch.zeros(1, 2, 2).long(), torch.zeros(1, 2, 3).long())
+
+
+def test_too_few_classes() -> None:
+    with pytest.raises(ValueError, match="num_classes must be 2 or more, got 1"):
+        ConfusionMatrix(1)
+
+
+def test_reset_and_one_whole_number_state() -> None:
+    metric = ConfusionMatrix(3)
+    metric.update(torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1).long())
+    metric.reset()
+    assert metric.compute().sum() == 0
+    assert {name: value.dtype for name, value in metric.metric_state.items()} == {"matrix": torch.int64}
+    assert metric._reductions["matrix"] is not None
