@@ -1,5 +1,6 @@
 """Confusion matrix and scores: laws, the counting reference, torchmetrics, worked numbers."""
 
+import inspect
 import math
 
 import pytest
@@ -102,11 +103,10 @@ def test_equals_torchmetrics() -> None:
 
 
 def test_worked_number() -> None:
-    """Class 0: 3 right, 1 missed, 2 wrongly said. Class 1: 4 right. Class 2 is only said. Class 3 is absent.
+    """Of 4 pixels of class 0, 3 are right; of 7 of class 1, 4 are right, 2 taken for class 0 and 1 for class 2.
 
-    IoU 3/6, 4/7 (2 missed, 1 wrongly said), 0/1; recall 3/4, 4/6; Dice 6/9, 8/11, 0; precision 3/5, 4/5, 0/1... of
-    the labels 4 are class 0 and 7 class 1: the one taken for class 2 is of class 1, so its IoU is 4/8, its recall 4/7
-    and its Dice 8/12.
+    Class 0: IoU 3/(4+5-3), Dice 6/(4+5); class 1: IoU 4/(7+5-4), Dice 8/(7+5); class 2 is only predicted; class 3
+    is absent. Frequency-weighted: 4/11 * 1/2 + 7/11 * 1/2.
     """
     ours = scores(torch.tensor([[3, 1, 0, 0], [2, 4, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
     nan = math.nan
@@ -169,10 +169,18 @@ def test_a_rejected_batch_counts_nothing() -> None:
 
 
 def test_shapes_must_agree() -> None:
-    # Called past the shape check of the test run, which would be first.
-    update = getattr(ConfusionMatrix.update, "__wrapped__", ConfusionMatrix.update)
-    with pytest.raises(Exception, match="one shape|height"):
+    # Past the shape check of the test run, which other runs do not have.
+    update = inspect.unwrap(ConfusionMatrix.update)
+    with pytest.raises(ValueError, match=r"one shape, got \(1, 2, 2\) and \(1, 2, 3\)"):
         update(ConfusionMatrix(3), torch.zeros(1, 2, 2).long(), torch.zeros(1, 2, 3).long())
+
+
+def test_a_result_stays_as_it_was_when_more_is_counted() -> None:
+    metric = ConfusionMatrix(2)
+    metric.update(torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1).long())
+    first = metric.compute()
+    metric.update(torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1).long())
+    assert (first[0, 0], metric.compute()[0, 0]) == (1, 2)
 
 
 def test_too_few_classes() -> None:
@@ -184,6 +192,18 @@ def test_reset_and_one_whole_number_state() -> None:
     metric = ConfusionMatrix(3)
     metric.update(torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1).long())
     metric.reset()
-    assert metric.compute().sum() == 0
+    metric.update(torch.ones(1, 1, 1).long(), torch.zeros(1, 1, 1).long())
+    assert metric.compute().tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
     assert {name: value.dtype for name, value in metric.metric_state.items()} == {"matrix": torch.int64}
-    assert metric._reductions["matrix"] is not None
+
+
+def test_devices_add_up() -> None:
+    """What a sync does: gather every device's state, then reduce it by the state's own function."""
+    metrics = [ConfusionMatrix(4), ConfusionMatrix(4)]
+    batches = [drawn(seed, 4, 255) for seed in (7, 8)]
+    for metric, (predictions, labels) in zip(metrics, batches, strict=True):
+        metric.update(predictions, labels)
+    reduce = metrics[0]._reductions["matrix"]
+    gathered = reduce(torch.stack([metric.matrix for metric in metrics]))
+    both = counted(torch.cat([batch[0] for batch in batches]), torch.cat([batch[1] for batch in batches]), 4)
+    assert torch.equal(gathered, both)

@@ -64,7 +64,8 @@ class ConfusionMatrix(Metric):
 
     def compute(self) -> Int64[Tensor, "classes classes"]:
         """The counts so far, of all devices: rows are the truth, columns the prediction."""
-        return self.matrix
+        # A copy, as the next update adds to the state in place.
+        return self.matrix.clone()
 
     def _check(self, name: str, values: Int64[Tensor, "batch height width"], otherwise: str) -> None:
         low, high = (int(bound) for bound in torch.stack(torch.aminmax(values)).tolist())

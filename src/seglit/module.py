@@ -1,7 +1,7 @@
 """SegmentationModule: the one place where training meets Lightning."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule
@@ -21,6 +21,7 @@ OptimizerCallable = Callable[..., Optimizer]
 SchedulerCallable = Callable[[Optimizer], LRScheduler]
 
 
+@runtime_checkable
 class LabelCounter(Protocol):
     """A data module that can say how often each class occurs in its training labels."""
 

@@ -136,7 +136,7 @@ def save_png(
     """Write a picture as PNG; the file at `path` is whole at any time, the old one or the new one.
 
     Args:
-        path: Of the file, in a folder that exists.
+        path: Of the file; its folder is made if needed.
         array: Grey (height, width) or RGB (height, width, 3); with `palette`, class numbers (height, width).
         palette: Makes an 8-bit palette file: its pixels are the class numbers, which a viewer shows in colour. A
             number without a colour, such as 255 for ignored pixels, shows black.
@@ -262,6 +262,7 @@ def rendered(figure: Figure) -> UInt8[np.ndarray, "_ _ 3"]:
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a temporary file beside `path`, which then takes its place; if it fails, `path` stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
