@@ -17,11 +17,8 @@ from seglit.config import ConfigError, nearest, plain
 
 ROOT_KEYS = ("data", "model", "trainer", "callbacks", "logger", "name", "seed", "output_dir", "ckpt_path", "test_after_fit")
 HYDRA_KEYS = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
-GIVEN_LATER = frozenset({"feature_specs", "optimizer", "params"})
-"""Arguments that the caller of a factory supplies."""
 TRUSTED = ("seglit", "torch.optim", "torch.nn", "albumentations", "lightning.pytorch", "timm")
 """Packages whose own classes a checkpoint's configuration may name."""
-FREE_FORM = frozenset({"model.paramwise"})
 
 Node = Mapping[str, Any]
 
@@ -86,7 +83,6 @@ def target_problems(node: Any, key: str, *, trusted: bool) -> list[str]:
             if parameter.default is parameter.empty
             and parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
             and name not in node
-            and name not in GIVEN_LATER
         ]
     return problems
 

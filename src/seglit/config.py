@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,8 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: names a value that is missing or refers to nothing.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
+    unresolved = OmegaConf.to_container(cfg)
+    missing = [key for key, value in leaves(unresolved, "") if value == "???"]
     if missing:
         raise ConfigError("\n".join(f"{key}: has no value; give one, {key}=..." for key in missing))
     try:
@@ -146,3 +147,12 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
+
+
+def leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every plain value below a node, with its full key."""
+    if isinstance(node, dict | list):
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
