@@ -22,9 +22,7 @@ def configs(group: str) -> list[str]:
 
 def part(group: str, name: str):
     """What Hydra makes of the file, given a data set of seven classes."""
-    tree = OmegaConf.create(
-        {"data": {"num_classes": 7}, "part": OmegaConf.load(CONF / group / f"{name}.yaml")}
-    )
+    tree = OmegaConf.create({"data": {"num_classes": 7}, "part": OmegaConf.load(CONF / group / f"{name}.yaml")})
     return instantiate(tree.part, _convert_="all")
 
 

@@ -91,10 +91,7 @@ def is_depthwise(net: str, module: str) -> bool:
     """Whether MMSegmentation has a depthwise convolution there."""
     return bool(
         # MobileNetV2: expansion (none in the first block), depthwise, projection.
-        (
-            net == "fcn_mobilenetv2"
-            and re.search(r"layer1\.0\.conv\.0\.conv$|layer[2-7]\.\d\.conv\.1\.conv$", module)
-        )
+        (net == "fcn_mobilenetv2" and re.search(r"layer1\.0\.conv\.0\.conv$|layer[2-7]\.\d\.conv\.1\.conv$", module))
         or (net == "segformer_b0" and re.search(r"^backbone.*\.ffn\.layers\.1$", module))  # MixFFN
         or re.search(r"\.depthwise_conv$", module)
     )
@@ -133,14 +130,8 @@ def stub(net: str, names: list[str]) -> nn.Module:
     return root
 
 
-GROUPS = (
-    json.loads((HERE / "optim_groups.json").read_text()) if (HERE / "optim_groups.json").is_file() else {}
-)
-SCHEDULES = (
-    json.loads((HERE / "optim_schedules.json").read_text())
-    if (HERE / "optim_schedules.json").is_file()
-    else {}
-)
+GROUPS = json.loads((HERE / "optim_groups.json").read_text()) if (HERE / "optim_groups.json").is_file() else {}
+SCHEDULES = json.loads((HERE / "optim_schedules.json").read_text()) if (HERE / "optim_schedules.json").is_file() else {}
 
 LEFT_OUT = {
     "pspnet_r50/force_default/SGD": "force_default_settings: custom keys on top of the rules",
@@ -178,23 +169,17 @@ def drop(options: dict[str, Any], idle: str) -> dict[str, Any]:
     return {**options, "custom_keys": keys}
 
 
-def rates(
-    net: nn.Module, lr: float, weight_decay: float, options: dict[str, Any]
-) -> dict[str, tuple[float, float]]:
+def rates(net: nn.Module, lr: float, weight_decay: float, options: dict[str, Any]) -> dict[str, tuple[float, float]]:
     names = {parameter: name for name, parameter in net.named_parameters()}
     groups = parameter_groups(net, lr, weight_decay, **options)
     found = [
-        (names[parameter], (group["lr"], group["weight_decay"]))
-        for group in groups
-        for parameter in group["params"]
+        (names[parameter], (group["lr"], group["weight_decay"])) for group in groups for parameter in group["params"]
     ]
     assert len(dict(found)) == len(found)
     return dict(found)
 
 
-EXPRESSED = [
-    case for case in GROUPS.get("mmseg-1.2", {}) if case not in LEFT_OUT and not case.startswith("bad/")
-]
+EXPRESSED = [case for case in GROUPS.get("mmseg-1.2", {}) if case not in LEFT_OUT and not case.startswith("bad/")]
 
 
 @pytest.mark.parametrize("case", EXPRESSED)
@@ -213,9 +198,7 @@ def test_groups_of_mmseg_1_2(case: str) -> None:
             parameter_groups(net, optimizer["lr"], optimizer["weight_decay"], **options)
         options = drop(options, idle)
     expected = {
-        name: tuple(content["pairs"][row])
-        for name, row in zip(names, content["rows"], strict=True)
-        if row >= 0
+        name: tuple(content["pairs"][row]) for name, row in zip(names, content["rows"], strict=True) if row >= 0
     }
     for compat in (None, "mmseg-1.2"):
         found = rates(net, optimizer["lr"], optimizer["weight_decay"], {**options, "compat": compat})

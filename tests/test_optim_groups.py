@@ -173,16 +173,12 @@ def test_only_compat_takes_a_single_channel_for_depthwise() -> None:
 
 MULTIPLIER = st.sampled_from([0.0, 0.5, 2.0])
 KEYS = st.dictionaries(
-    st.sampled_from(
-        ["head", "stem", "layer1", "norm", "bias", "conv", "stem.norm", "scale", "back", "classifier"]
-    ),
+    st.sampled_from(["head", "stem", "layer1", "norm", "bias", "conv", "stem.norm", "scale", "back", "classifier"]),
     st.fixed_dictionaries({"lr_mult": MULTIPLIER}, optional={"decay_mult": MULTIPLIER}),
     max_size=4,
 )
 KINDS = st.dictionaries(
-    st.sampled_from(
-        ["norm_decay_mult", "bias_lr_mult", "bias_decay_mult", "dwconv_decay_mult", "flat_decay_mult"]
-    ),
+    st.sampled_from(["norm_decay_mult", "bias_lr_mult", "bias_decay_mult", "dwconv_decay_mult", "flat_decay_mult"]),
     MULTIPLIER,
 )
 
@@ -208,9 +204,7 @@ def test_equals_the_reference_or_refuses_a_key_that_takes_nothing(
     if idle:
         assert refused in idle
         return
-    without_effect = {
-        rule for rule in rules if multipliers(net, custom_keys, {**rules, rule: 0.125}, old) == expected
-    }
+    without_effect = {rule for rule in rules if multipliers(net, custom_keys, {**rules, rule: 0.125}, old) == expected}
     if refused:
         assert refused in without_effect
         assert reason.startswith("has no effect: no trainable parameter goes by it")
@@ -336,9 +330,7 @@ def test_layer_decay_multiplies_with_keys_and_rules() -> None:
     assert rows["backbone.layer1.scale"] == (pytest.approx(LR * rate), DECAY, "base-layer1")
     assert rows["decode_head.classifier.weight"] == (5 * LR, DECAY, "head")
     plain = found(net, **options)
-    assert all(
-        rows[name][1] == row[1] and rows[name][2].split("-")[0] == row[2] for name, row in plain.items()
-    )
+    assert all(rows[name][1] == row[1] and rows[name][2].split("-")[0] == row[2] for name, row in plain.items())
 
 
 def test_the_description_tells_modules_and_counts() -> None:

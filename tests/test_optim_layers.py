@@ -76,16 +76,12 @@ def test_timm_names(model: str, expected: dict[str, int]) -> None:
 
 
 def test_norms_after_the_backbone_have_the_full_rate() -> None:
-    depths = layer_depths(
-        ["backbone.blocks.0.a", "backbone.norm.weight", "backbone.norm3.bias", "decode_head.a"]
-    )
+    depths = layer_depths(["backbone.blocks.0.a", "backbone.norm.weight", "backbone.norm3.bias", "decode_head.a"])
     assert list(depths.values()) == [0, 1, 1, 1]
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"the name 'backbone\.transition1\.0\.weight' does not tell how deep"
-    ):
+    with pytest.raises(ValueError, match=r"the name 'backbone\.transition1\.0\.weight' does not tell how deep"):
         layer_depths(["backbone.conv1.weight", "backbone.transition1.0.weight"])
     with pytest.raises(ValueError, match=r"the name 'backbone\.layer\.weight'"):
         layer_depths(["backbone.layer.weight"])

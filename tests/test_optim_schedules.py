@@ -50,9 +50,7 @@ WARMUP = st.one_of(
 )
 FLOOR = st.one_of(
     st.just({}),
-    st.fixed_dictionaries(
-        {"min_lr_ratio": st.floats(0.001, 0.9)}, optional={"hold_steps": st.integers(0, 5)}
-    ),
+    st.fixed_dictionaries({"min_lr_ratio": st.floats(0.001, 0.9)}, optional={"hold_steps": st.integers(0, 5)}),
 )
 START = st.sampled_from([None, "warmup_end", "start"])
 
@@ -243,12 +241,8 @@ BASIS = {"total_steps": 20, "min_lr_ratio": 0.1, "warmup_steps": 5}
         (ConstantLR, {"total_steps": 20, "warmup_steps": 4}, {"compat": "mmseg-1.2"}),
     ],
 )
-def test_every_option_has_an_effect(
-    schedule: type[Schedule], basis: dict[str, Any], change: dict[str, Any]
-) -> None:
-    assert run(schedule(new_optimizer(), **basis), 20) != run(
-        schedule(new_optimizer(), **{**basis, **change}), 20
-    )
+def test_every_option_has_an_effect(schedule: type[Schedule], basis: dict[str, Any], change: dict[str, Any]) -> None:
+    assert run(schedule(new_optimizer(), **basis), 20) != run(schedule(new_optimizer(), **{**basis, **change}), 20)
 
 
 @pytest.mark.parametrize(
@@ -334,9 +328,7 @@ def test_a_checkpoint_of_another_schedule_is_refused() -> None:
         PolyLR(new_optimizer(), 20).load_state_dict(state)
     with pytest.raises(ValueError, match=r"group x1\.0 was 5\.0 and is now 1\.0"):
         PolyLR(new_optimizer((0.5, 1.0, 0.05)), 10).load_state_dict(state)
-    with pytest.raises(
-        ValueError, match=r"schedule was PolyLR and is now CosineLR; power was 0\.9 and is now None"
-    ):
+    with pytest.raises(ValueError, match=r"schedule was PolyLR and is now CosineLR; power was 0\.9 and is now None"):
         CosineLR(new_optimizer(), 10).load_state_dict(state)
 
 

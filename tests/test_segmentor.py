@@ -13,12 +13,8 @@ from seglit.segmentor import Segmentor
 
 BACKBONES = {
     "resnet18": partial(ResNet, 18, base_channels=8, stem_channels=8),
-    "resnet18-v1d-d16": partial(
-        ResNet, 18, variant="v1d", output_stride=16, base_channels=8, stem_channels=8
-    ),
-    "resnet50-v1b-d32": partial(
-        ResNet, 50, variant="v1b", output_stride=32, base_channels=4, stem_channels=4
-    ),
+    "resnet18-v1d-d16": partial(ResNet, 18, variant="v1d", output_stride=16, base_channels=8, stem_channels=8),
+    "resnet50-v1b-d32": partial(ResNet, 50, variant="v1b", output_stride=32, base_channels=4, stem_channels=4),
     "unet": partial(UNet, base_channels=2),
     "unet-shallow": partial(UNet, base_channels=4, num_stages=3, encoder_convs=1, decoder_convs=1),
     "timm-resnet18": partial(TimmBackbone, "resnet18", output_stride=8, out_indices=(1, 2, 3, 4)),
@@ -41,9 +37,7 @@ def reading(backbone: str, head: partial) -> partial:
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_with_every_head(backbone, head, size):
-    net = Segmentor(
-        BACKBONES[backbone](), reading(backbone, HEADS[head]), {"aux": partial(AUXILIARY, in_index=-2)}
-    )
+    net = Segmentor(BACKBONES[backbone](), reading(backbone, HEADS[head]), {"aux": partial(AUXILIARY, in_index=-2)})
     # Else nets that begin with blocks switched off would hide which parameters matter.
     for parameter in net.parameters():
         if parameter.ndim == 1:
@@ -191,7 +185,5 @@ def test_heads_must_agree_on_the_classes():
 
 
 def test_a_heads_error_names_the_head():
-    with pytest.raises(
-        ValueError, match=r"head 'aux': in_index=2 names no feature; there are 2 \(0: 4 channels"
-    ):
+    with pytest.raises(ValueError, match=r"head 'aux': in_index=2 names no feature; there are 2 \(0: 4 channels"):
         Segmentor(StubBackbone(), AUXILIARY, {"aux": partial(AUXILIARY, in_index=2)})

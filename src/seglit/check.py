@@ -4,6 +4,7 @@ Every node is compared with the signature that it names, and rules that span sev
 built or any data is read.
 """
 
+import difflib
 import importlib
 import inspect
 import types
@@ -15,7 +16,18 @@ from omegaconf import DictConfig
 
 from seglit.config import ConfigError, nearest, plain
 
-ROOT_KEYS = ("data", "model", "trainer", "callbacks", "logger", "name", "seed", "output_dir", "ckpt_path", "test_after_fit")
+ROOT_KEYS = (
+    "data",
+    "model",
+    "trainer",
+    "callbacks",
+    "logger",
+    "name",
+    "seed",
+    "output_dir",
+    "ckpt_path",
+    "test_after_fit",
+)
 HYDRA_KEYS = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
 TRUSTED = ("seglit", "torch.optim", "torch.nn", "albumentations", "lightning.pytorch", "timm")
 """Packages whose own classes a checkpoint's configuration may name."""
@@ -70,7 +82,9 @@ def target_problems(node: Any, key: str, *, trusted: bool) -> list[str]:
         place = f"{key}.{name}"
         if name in HYDRA_KEYS:
             continue
-        if name not in names and not takes_any:
+        # Where any name is taken, one that is nearly an argument's is a slip all the same.
+        slip = difflib.get_close_matches(str(name), names, n=1, cutoff=0.8)
+        if name not in names and (slip or not takes_any):
             problems.append(f"{place}: {node['_target_']} takes no such argument{nearest(name, names)}")
             continue
         keyword = next((part.name for part in parameters.values() if part.kind is part.VAR_KEYWORD), None)
@@ -172,9 +186,7 @@ def mapping_values(hint: Any) -> tuple[Any] | None:
 
 def accepts_mapping(hint: Any) -> bool:
     """Whether a plain mapping may be meant for the argument."""
-    return any(
-        member in {Any, object, dict, Mapping} or isinstance(member, typing.TypeVar) for member in members(hint)
-    )
+    return any(member in {Any, object, dict, Mapping} or isinstance(member, typing.TypeVar) for member in members(hint))
 
 
 def object_hint(hint: Any) -> Any:
@@ -279,7 +291,9 @@ def paramwise_rule(content: Node) -> Iterator[str]:
     from seglit.optim import parameter_groups
 
     paramwise = content["model"].get("paramwise") or {}
-    names = [name for name in inspect.signature(parameter_groups).parameters if name not in {"net", "lr", "weight_decay"}]
+    names = [
+        name for name in inspect.signature(parameter_groups).parameters if name not in {"net", "lr", "weight_decay"}
+    ]
     for name in paramwise:
         if name not in names:
             yield f"model.paramwise.{name}: no such rule{nearest(name, names)}"

@@ -110,11 +110,12 @@ class SegmentationModule(LightningModule):
         """The loss of one batch."""
         terms = self.criterion(self(batch["image"]), batch["labels"], self.align_corners)
         # Each logged value costs time, and only these steps reach a logger.
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.global_step + 1) % every == 0:
             named = {f"train/{name}": term.detach() for name, term in terms.items()}
             self.log("train/loss", named.pop("train/loss"), prog_bar=True)
             self.log_dict(named)
-            self.log("lr", self.optimizers().param_groups[0]["lr"], prog_bar=True, logger=False)
+            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True, logger=False)
         loss: Tensor = terms["loss"]
         return loss
 

@@ -76,9 +76,7 @@ class Segmentor(nn.Module):
         auxiliary = {name: cast(Head, head) for name, head in self.auxiliary_heads.items()}
         return {DECODE: self.decode_head, **auxiliary}
 
-    def forward(
-        self, image: Float[Tensor, "batch 3 height width"]
-    ) -> dict[str, Float[Tensor, "batch _ _ _"]]:
+    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch _ _ _"]]:
         """Logits by head, each at its head's own stride; in eval mode those of the decode head alone.
 
         Args:

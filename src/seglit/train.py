@@ -75,9 +75,7 @@ def run(cfg: DictConfig) -> float:
     best = parts.trainer.checkpoint_callback
     if cfg.test_after_fit:
         path = getattr(best, "best_model_path", "") or None
-        parts.trainer.test(
-            parts.module, datamodule=parts.datamodule, ckpt_path=path, weights_only=True, verbose=False
-        )
+        parts.trainer.test(parts.module, datamodule=parts.datamodule, ckpt_path=path, weights_only=True, verbose=False)
         if parts.trainer.is_global_zero:
             print(f"test mIoU {parts.module.last_scores['test'].miou:.4f}; the run is in {folder}")
     score = getattr(best, "best_model_score", None)

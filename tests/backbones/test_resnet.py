@@ -61,9 +61,7 @@ def test_depth_counts_the_convolutions(depth, blocks):
 @torch.no_grad()
 def test_equals_timm(name, build, timm_stride):
     """Not so, by intent, where a dilated stage has basic blocks or pooled shortcuts: see the tests below."""
-    theirs = timm.create_model(
-        name, features_only=True, out_indices=(1, 2, 3, 4), output_stride=timm_stride
-    ).double()
+    theirs = timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4), output_stride=timm_stride).double()
     ours = build().double()
     draw = torch.Generator().manual_seed(0)
     theirs_state = theirs.state_dict()
@@ -102,9 +100,7 @@ def test_contract_dilation_halves_that_of_the_first_block(contract_dilation, fir
 @pytest.mark.parametrize("frozen_stages", range(-1, 5))
 def test_frozen_stages_neither_learn_nor_gather_statistics(frozen_stages):
     net = narrow(18, frozen_stages=frozen_stages)
-    frozen = tuple(
-        f"{part}." for part in ["stem", "layer1", "layer2", "layer3", "layer4"][: frozen_stages + 1]
-    )
+    frozen = tuple(f"{part}." for part in ["stem", "layer1", "layer2", "layer3", "layer4"][: frozen_stages + 1])
     assert {name for name, p in net.named_parameters() if not p.requires_grad} == {
         name for name, _ in net.named_parameters() if name.startswith(frozen)
     }
@@ -127,9 +123,7 @@ def test_norm_eval_keeps_the_statistics_and_still_learns():
 
 def test_frozen_and_norm_eval_survive_synchronised_norms():
     net = nn.SyncBatchNorm.convert_sync_batchnorm(narrow(18, frozen_stages=1)).train()
-    training = {
-        name: part.training for name, part in net.named_modules() if isinstance(part, nn.SyncBatchNorm)
-    }
+    training = {name: part.training for name, part in net.named_modules() if isinstance(part, nn.SyncBatchNorm)}
     assert training == {name: not name.startswith(("stem", "layer1")) for name in training}
     net = nn.SyncBatchNorm.convert_sync_batchnorm(narrow(18, norm_eval=True)).train()
     assert not any(part.training for part in net.modules() if isinstance(part, nn.SyncBatchNorm))

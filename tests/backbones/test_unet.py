@@ -66,14 +66,10 @@ def test_a_stage_rests_on_the_encoder_and_all_deeper_stages():
         net.zero_grad()
         net(torch.randn(2, 3, 16, 16, dtype=torch.float64))[stage].square().mean().backward()
         reached = {
-            name
-            for name, parameter in net.named_parameters()
-            if parameter.grad is not None and parameter.grad.any()
+            name for name, parameter in net.named_parameters() if parameter.grad is not None and parameter.grad.any()
         }
         assert reached == {
-            name
-            for name, _ in net.named_parameters()
-            if name.startswith("encoder") or int(name.split(".")[1]) >= stage
+            name for name, _ in net.named_parameters() if name.startswith("encoder") or int(name.split(".")[1]) >= stage
         }
 
 

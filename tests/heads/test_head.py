@@ -36,9 +36,7 @@ def test_in_index_must_name_a_feature(head):
 
 
 @every_head
-@pytest.mark.parametrize(
-    ("num_classes", "out_channels", "expected"), [(2, None, 2), (2, 1, 1), (2, 2, 2), (5, 5, 5)]
-)
+@pytest.mark.parametrize(("num_classes", "out_channels", "expected"), [(2, None, 2), (2, 1, 1), (2, 2, 2), (5, 5, 5)])
 def test_channels_of_the_logits(head, num_classes, out_channels, expected):
     built = head(SPECS, num_classes, out_channels=out_channels)
     assert built.num_classes == num_classes

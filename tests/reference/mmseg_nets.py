@@ -82,9 +82,7 @@ def unet(num_classes: int, *, base_channels: int = 64, channels: int = 64) -> Se
         concat_input=False,
         dropout_ratio=0.0,
     )
-    return Segmentor(
-        UNet(base_channels=base_channels), partial(head, in_index=0), {"aux": partial(head, in_index=1)}
-    )
+    return Segmentor(UNet(base_channels=base_channels), partial(head, in_index=0), {"aux": partial(head, in_index=1)})
 
 
 NARROW = {"base_channels": 8, "stem_channels": 8, "channels": 16, "aux_channels": 8}

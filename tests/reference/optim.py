@@ -76,9 +76,7 @@ def mmengine_poly(
     return rates
 
 
-def mmcv_poly(
-    base: float, total: int, power: float, floor: float, warmup: int, ratio: float, kind: str
-) -> list[float]:
+def mmcv_poly(base: float, total: int, power: float, floor: float, warmup: int, ratio: float, kind: str) -> list[float]:
     """The rates of mmcv 1.x's `PolyLrUpdaterHook`, whose warm-up scales what the decay gives."""
     rates = []
     for step in range(total):

@@ -28,9 +28,7 @@ WEIGHTS = [0.5, 2.0, 1.0, 0.25, 3.0]
 IGNORE = 255
 
 
-def example(
-    seed: int, channels: int = 5, batch: int = 2, height: int = 3, width: int = 4, void: float = 0.25
-) -> Any:
+def example(seed: int, channels: int = 5, batch: int = 2, height: int = 3, width: int = 4, void: float = 0.25) -> Any:
     """Random logits, labels with void pixels (never the very first), a random sampler mask."""
     random = np.random.default_rng(seed)
     logits = 2 * random.standard_normal((batch, channels, height, width))
@@ -214,9 +212,7 @@ def test_cross_entropy_worked() -> None:
     close(reference.cross_entropy(logits, labels), log2)
     close(reference.cross_entropy(logits, labels, avg_non_ignore=True), 1.5 * log2)
     close(reference.cross_entropy(logits, labels, class_weight=[1, 3, 9]), 7 / 3 * log2)
-    close(
-        reference.cross_entropy(logits, labels, class_weight=[1, 3, 9], divisor="class_weight"), 7 / 4 * log2
-    )
+    close(reference.cross_entropy(logits, labels, class_weight=[1, 3, 9], divisor="class_weight"), 7 / 4 * log2)
     keep = np.array([0, 1, 1]).reshape(labels.shape)
     close(reference.cross_entropy(logits, labels, keep=keep), 2 * log2)
 
@@ -254,9 +250,7 @@ def test_binary_cross_entropy_is_torch() -> None:
     weight = torch.tensor(WEIGHTS, dtype=torch.float64)[y.where(y != IGNORE, 0)] * (y != IGNORE)
     weight = (weight * torch.from_numpy(keep))[:, None].expand_as(x)
     expected = F.binary_cross_entropy_with_logits(x, target, weight=weight).item()
-    actual = reference.cross_entropy(
-        logits, labels, keep=keep, class_weight=WEIGHTS, use_sigmoid=True, divisor="all"
-    )
+    actual = reference.cross_entropy(logits, labels, keep=keep, class_weight=WEIGHTS, use_sigmoid=True, divisor="all")
     close(actual, expected)
 
 
@@ -446,9 +440,7 @@ def test_one_channel_regions_are_the_foreground_of_two_channels() -> None:
     for loss in (reference.dice, reference.tversky):
         options = {"keep": keep, "class_weight": [0.5, 2.0]}
         both = loss(np.concatenate([-logits, logits], axis=1), labels, use_sigmoid=True, **options)
-        background = loss(
-            -logits, np.where(labels == IGNORE, IGNORE, 1 - labels), keep=keep, class_weight=[2.0, 0.5]
-        )
+        background = loss(-logits, np.where(labels == IGNORE, IGNORE, 1 - labels), keep=keep, class_weight=[2.0, 0.5])
         close(both, (background + loss(logits, labels, **options)) / 2)
 
 
@@ -620,9 +612,7 @@ def test_accuracy_worked() -> None:
 )
 def test_resize_is_torch(old: tuple[int, int], new: tuple[int, int], align_corners: bool) -> None:
     logits = np.random.default_rng(21).standard_normal((2, 3, *old))
-    expected = F.interpolate(
-        torch.from_numpy(logits), new, mode="bilinear", align_corners=align_corners
-    ).numpy()
+    expected = F.interpolate(torch.from_numpy(logits), new, mode="bilinear", align_corners=align_corners).numpy()
     close(reference.resize_bilinear(logits, new, align_corners=align_corners), expected)
 
 
@@ -674,9 +664,7 @@ def test_head_criterion_resizes_as_told() -> None:
 def test_numeric_gradient_is_autograd() -> None:
     logits, labels, _ = example(24)
     unchanged = logits.copy()
-    actual = reference.numeric_gradient(
-        partial(reference.cross_entropy, labels=labels, avg_non_ignore=True), logits
-    )
+    actual = reference.numeric_gradient(partial(reference.cross_entropy, labels=labels, avg_non_ignore=True), logits)
     assert np.array_equal(logits, unchanged)
     x = torch.from_numpy(logits).requires_grad_()
     F.cross_entropy(x, torch.from_numpy(labels), ignore_index=IGNORE).backward()
@@ -744,9 +732,7 @@ def test_golden_cross_entropy() -> None:
             elif not weighted or version == "025":
                 expected = loss(divisor="valid" if average else "all")
             elif average or not (labels == ignore_index).any():
-                divisor = reference.divide_by(
-                    labels, ignore_index, None, init["class_weight"], "class_weight", False
-                )
+                divisor = reference.divide_by(labels, ignore_index, None, init["class_weight"], "class_weight", False)
                 expected = total / divisor
             else:
                 continue
@@ -770,9 +756,7 @@ def test_golden_focal() -> None:
             tensors[case["pred"]], labels, ignore_index=case["kw"]["ignore_index"], divisor="all", **options
         )
         entries = tensors[case["pred"]].size
-        actual *= (
-            entries if init.get("reduction") == "sum" else entries / case["kw"].get("avg_factor", entries)
-        )
+        actual *= entries if init.get("reduction") == "sum" else entries / case["kw"].get("avg_factor", entries)
         close(actual, result(case), rel=2e-6)
         count += 1
     assert count >= 7, count
@@ -784,15 +768,9 @@ def test_golden_dice() -> None:
     count = 0
     for case in cases:
         init, labels = case["init"], tensors[case["args"]["target"]]
-        if (
-            init.get("class_weight") is not None
-            or (labels == IGNORE).any()
-            or init.get("ignore_index") != IGNORE
-        ):
+        if init.get("class_weight") is not None or (labels == IGNORE).any() or init.get("ignore_index") != IGNORE:
             continue
-        actual = reference.dice(
-            tensors[case["pred"]], labels, smooth=init["smooth"], exponent=init["exponent"]
-        )
+        actual = reference.dice(tensors[case["pred"]], labels, smooth=init["smooth"], exponent=init["exponent"])
         close(actual, result(case), rel=2e-6)
         count += 1
     assert count >= 1, count
@@ -827,9 +805,7 @@ def test_golden_lovasz() -> None:
         logits, ignore_index = tensors[case["pred"]], case["kw"]["ignore_index"]
         options = {"classes": init.get("classes", "present"), "ignore_index": ignore_index}
         if init.get("per_image", False):
-            each = np.array(
-                [reference.lovasz(logits[n : n + 1], labels[n : n + 1], **options) for n in range(2)]
-            )
+            each = np.array([reference.lovasz(logits[n : n + 1], labels[n : n + 1], **options) for n in range(2)])
             close(reference.lovasz(logits, labels, per_image=True, **options), each.mean())
             reduction = init.get("reduction", "mean")
             actual = each if reduction == "none" else each.sum() if reduction == "sum" else each.mean()

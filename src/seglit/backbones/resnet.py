@@ -181,9 +181,7 @@ class ResNet(nn.Module):
             frozen.requires_grad_(False)
         self.train()
 
-    def forward(
-        self, image: Float[Tensor, "batch 3 height width"]
-    ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
+    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
         """The outputs of the four stages, highest resolution first, as `feature_specs` describes them."""
         x = F.max_pool2d(self.stem(image), kernel_size=3, stride=2, padding=1)
         features = []
@@ -217,9 +215,7 @@ def make_stem(channels: int, variant: str, norm: NormFactory) -> nn.Sequential:
     if variant == "v1b":
         return nn.Sequential(conv_norm_relu(3, channels, 7, stride=2, norm=norm))
     if channels % 2:
-        raise ValueError(
-            f"stem_channels must be even, as two of the three convolutions have half, got {channels}"
-        )
+        raise ValueError(f"stem_channels must be even, as two of the three convolutions have half, got {channels}")
     half = channels // 2
     return nn.Sequential(
         conv_norm_relu(3, half, 3, stride=2, norm=norm),
@@ -251,11 +247,8 @@ def make_stage(
         parts["conv"] = convolution(in_channels, out_channels, 1, stride=1 if pooled else stride)
         parts["norm"] = norm(out_channels)
         downsample = nn.Sequential(parts)
-    first = block(
-        in_channels, width, stride=stride, dilation=first_dilation, downsample=downsample, norm=norm
-    )
+    first = block(in_channels, width, stride=stride, dilation=first_dilation, downsample=downsample, norm=norm)
     others = [
-        block(out_channels, width, stride=1, dilation=dilation, downsample=None, norm=norm)
-        for _ in range(count - 1)
+        block(out_channels, width, stride=1, dilation=dilation, downsample=None, norm=norm) for _ in range(count - 1)
     ]
     return nn.Sequential(first, *others)

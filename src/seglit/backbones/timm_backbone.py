@@ -46,15 +46,11 @@ class TimmBackbone(nn.Module):
         try:
             import timm
         except ImportError as error:
-            raise ImportError(
-                "TimmBackbone needs timm, which is optional: pip install 'seglit[timm]'"
-            ) from error
+            raise ImportError("TimmBackbone needs timm, which is optional: pip install 'seglit[timm]'") from error
 
         if not timm.is_model(name):
             near = get_close_matches(name, timm.list_models(), n=3)
-            raise ValueError(
-                f"timm has no model {name!r}" + (f"; nearest: {', '.join(near)}" if near else "")
-            )
+            raise ValueError(f"timm has no model {name!r}" + (f"; nearest: {', '.join(near)}" if near else ""))
         arguments = dict(options or {})
         if output_stride is not None:
             arguments["output_stride"] = output_stride
@@ -76,9 +72,7 @@ class TimmBackbone(nn.Module):
         self._channels_last = getattr(model, "output_fmt", None) == "NHWC"
         self.model = model
 
-    def forward(
-        self, image: Float[Tensor, "batch 3 height width"]
-    ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
+    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
         """The chosen maps, highest resolution first, as `feature_specs` describes them."""
         features = self.model(image)
         if self._channels_last:

@@ -44,9 +44,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if num_stages < 2:
-            raise ValueError(
-                f"num_stages must be at least 2, or there is nothing to decode, got {num_stages}"
-            )
+            raise ValueError(f"num_stages must be at least 2, or there is nothing to decode, got {num_stages}")
         for name, count in {"encoder_convs": encoder_convs, "decoder_convs": decoder_convs}.items():
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
@@ -59,9 +57,7 @@ class UNet(nn.Module):
         )
         self.feature_specs = tuple(FeatureSpec(width, 2**stage) for stage, width in enumerate(channels))
 
-    def forward(
-        self, image: Float[Tensor, "batch 3 height width"]
-    ) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
+    def forward(self, image: Float[Tensor, "batch 3 height width"]) -> tuple[Float[Tensor, "batch _ _ _"], ...]:
         """One map per stage, highest resolution first, as `feature_specs` describes them."""
         encoded: list[Tensor] = []
         for stage in self.encoder:

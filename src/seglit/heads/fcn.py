@@ -72,9 +72,7 @@ class FCNHead(Head):
             )
         )
         self.fusion = (
-            conv_norm_relu(self.in_channels + channels, channels, kernel_size, norm=norm)
-            if concat_input
-            else None
+            conv_norm_relu(self.in_channels + channels, channels, kernel_size, norm=norm) if concat_input else None
         )
 
     def embed(self, feature: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch _ height width"]:

@@ -56,16 +56,10 @@ class PSPHead(Head):
             out_channels=out_channels,
         )
         if not pool_scales or min(pool_scales) < 1:
-            raise ValueError(
-                f"pool_scales must be one or more positive numbers of cells, got {list(pool_scales)}"
-            )
+            raise ValueError(f"pool_scales must be one or more positive numbers of cells, got {list(pool_scales)}")
         self.pool_scales = tuple(pool_scales)
-        self.pools = nn.ModuleList(
-            conv_norm_relu(self.in_channels, channels, 1, norm=norm) for _ in pool_scales
-        )
-        self.bottleneck = conv_norm_relu(
-            self.in_channels + len(pool_scales) * channels, channels, 3, norm=norm
-        )
+        self.pools = nn.ModuleList(conv_norm_relu(self.in_channels, channels, 1, norm=norm) for _ in pool_scales)
+        self.bottleneck = conv_norm_relu(self.in_channels + len(pool_scales) * channels, channels, 3, norm=norm)
 
     def embed(self, feature: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch _ height width"]:
         """The feature beside its pooled branches, fused by a convolution."""

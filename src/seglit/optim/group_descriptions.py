@@ -53,9 +53,7 @@ def modules_of(taken: Sequence[str], trainable: Sequence[str]) -> list[str]:
     """The largest modules whose trainable parameters are all taken, and the rest by their own names."""
     totals = Counter(path for name in trainable for path in _ancestors(name))
     counts = Counter(path for name in taken for path in _ancestors(name))
-    whole = (
-        next((path for path in _ancestors(name) if counts[path] == totals[path]), name) for name in taken
-    )
+    whole = (next((path for path in _ancestors(name) if counts[path] == totals[path]), name) for name in taken)
     modules = list(dict.fromkeys(whole))
     if len(modules) > LONG_LIST:
         modules = list(dict.fromkeys(re.sub(r"\d+", "*", module) for module in modules))

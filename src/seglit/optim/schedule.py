@@ -230,6 +230,4 @@ class Schedule(LRScheduler, ABC):
                 f"compat={self.compat!r}: without compat the floor is always relative"
             )
         if self.hold_steps > 0 and self.min_lr_ratio == 0:
-            raise ValueError(
-                f"hold_steps={self.hold_steps} would train at rate zero; give a min_lr_ratio too"
-            )
+            raise ValueError(f"hold_steps={self.hold_steps} would train at rate zero; give a min_lr_ratio too")
