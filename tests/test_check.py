@@ -130,6 +130,14 @@ FREE_NAMES = {
 """Below these the user chooses the names; `loss_cee` is as good a name as `loss_ce`."""
 
 
+def passes(content: Any) -> bool:
+    try:
+        check(OmegaConf.create(content))
+    except ConfigError:
+        return False
+    return True
+
+
 def test_every_misspelt_key_is_refused() -> None:
     tricks = "+tricks=[head_lr_x10,ohem,class_weight,ce_dice,avg_non_ignore]"
     content = plain(compose([*BASE, tricks]))
@@ -143,12 +151,7 @@ def test_every_misspelt_key_is_refused() -> None:
         for name in path[:-1]:
             node = node[name]
         node[f"{path[-1]}x"] = node.pop(path[-1])
-        try:
-            check(OmegaConf.create(broken))
-        except ConfigError as error:
-            assert any(word in str(error) for word in (f"{path[-1]}x", "has no _target_", "is missing"))
-        else:
-            accepted.append(path)
+        accepted += [path] if passes(broken) else []
     assert accepted == []
 
 

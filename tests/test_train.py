@@ -128,7 +128,7 @@ def test_evaluate_needs_only_the_checkpoint(trained: Path, tmp_path: Path) -> No
     assert pixels(tmp_path / "confusion_test.png").shape[1] > 100
     other = evaluate(trained / "checkpoints" / "best.ckpt", "val", ["model.inference.flip=true"], tmp_path)
     assert 0 <= other["val/miou"] <= 1
-    with pytest.raises(ConfigError, match="data.roott"):
+    with pytest.raises(ConfigError, match=r"data\.roott"):
         evaluate(trained / "checkpoints" / "best.ckpt", "val", ["data.roott=x"], tmp_path)
 
 

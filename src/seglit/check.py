@@ -1,7 +1,7 @@
 """The check: a configuration that would not do what it says does not start.
 
-Every node is compared with the signature that it names, and rules that span several keys are applied, before anything is
-built or any data is read.
+Every node is compared with the signature that it names, and rules that span several keys are applied, before anything
+is built or any data is read.
 """
 
 import difflib
@@ -322,7 +322,7 @@ def schedule_rule(content: Node) -> Iterator[str]:
         yield "trainer.check_val_every_n_epoch: must be null, as the training data has no epochs"
     interval, batches = trainer.get("val_check_interval"), steps * trainer.get("accumulate_grad_batches", 1)
     if isinstance(interval, int) and interval > batches:
-        yield f"trainer.val_check_interval: {interval} batches, but the run has {batches}, so nothing would be evaluated"
+        yield f"trainer.val_check_interval: {interval} batches, but the run has {batches}: nothing would be evaluated"
     if trainer.get("use_distributed_sampler") is not False:
         yield "trainer.use_distributed_sampler: must be false, as the data module gives each rank its own samples"
 

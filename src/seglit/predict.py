@@ -127,7 +127,7 @@ def find_images(inputs: str) -> Iterable[tuple[Path, Path]]:
     elif root.is_file():
         yield root, Path(root.name)
     else:
-        for name in sorted(glob.glob(inputs, recursive=True)):
+        for name in sorted(glob.glob(inputs, recursive=True)):  # noqa: PTH207, a pattern may be absolute
             if Path(name).suffix.lower() in IMAGE_ENDINGS:
                 yield Path(name), Path(Path(name).name)
 
