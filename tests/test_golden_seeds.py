@@ -90,7 +90,7 @@ def test_seed(compat: str, seed: str, mode: str) -> None:
     rtol = 2e-6 if compat == "mmseg-1.2" and "dice" in seed else 1e-9
     if mode == "eval":
         running_statistics(net)
-    terms = criterion(net(image(newer["image_seed"], tuple(newer["size"]))), newer["label"])
+    terms = criterion(net(image(newer["image_seed"], tuple(newer["size"]))), newer["label"].long())
     terms["loss"].backward()
     assert_close(terms["loss"].item(), float(theirs["total"]), rtol=rtol, atol=0)
     assert set(terms) - {"loss"} == set(theirs["raw"])

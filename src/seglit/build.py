@@ -1,5 +1,7 @@
 """From a checked configuration to the objects that it names."""
 
+import logging
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,19 @@ from omegaconf import DictConfig
 from seglit.config import ConfigError
 from seglit.data.datamodule import SegmentationDataModule
 from seglit.module import SegmentationModule
+
+
+def hush() -> None:
+    """Keep Lightning's advertisements, and its warnings about what seglit does on purpose, off the terminal."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for words in (
+        r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+        r"The '.*dataloader' does not have many workers",
+        r"Experiment logs directory .* exists and is not empty",
+        r"Checkpoint directory .* exists and is not empty",
+        r"The dirpath has changed from",
+    ):
+        warnings.filterwarnings("ignore", message=words)
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ def build(cfg: DictConfig) -> Parts:
     Raises:
         ConfigError: names the section, and says what the constructor said, where an argument is refused.
     """
+    hush()
     datamodule = built(cfg.data, "data")
     module = built(cfg.model, "model")
     callbacks = [built(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node is not None]

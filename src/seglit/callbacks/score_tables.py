@@ -33,7 +33,7 @@ class ScoreTables(Callback):
         self._show(trainer, pl_module, "test")
 
     def _show(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
-        if not trainer.is_global_zero or not isinstance(module, SegmentationModule):
+        if trainer.sanity_checking or not trainer.is_global_zero or not isinstance(module, SegmentationModule):
             return
         scores = module.last_scores[stage]
         classes = trainer.datamodule.classes  # type: ignore[attr-defined]
