@@ -2,12 +2,14 @@
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 
 class ConfigError(ValueError):
@@ -78,18 +80,21 @@ def from_text(text: str) -> DictConfig:
     return cfg
 
 
+def similar(name: str, choices: Iterable[str]) -> str:
+    """`; did you mean 'x'?` with the choice most like `name`; empty if none is like it."""
+    close = difflib.get_close_matches(name, sorted(set(choices)), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """`; did you mean 'x'?` with the choice most like `name`, else the list of choices; empty if there are none."""
     known = sorted(set(choices))
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; there are: {', '.join(known)}" if known else ""
+    return similar(name, known) or (f"; there are: {', '.join(known)}" if known else "")
 
 
 def explain(error: BaseException) -> str | None:
     """A mistake of the user in words, `config: ...` or `data: ...`; None for any other error, which needs its trace."""
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, InstantiationException
 
     from seglit.data.errors import DataError
 
@@ -97,62 +102,86 @@ def explain(error: BaseException) -> str | None:
         return "\n".join(f"config: {line}" for line in str(error).splitlines())
     if isinstance(error, DataError):
         return f"data: {error}"
+    if isinstance(error, InstantiationException):
+        # A constructor failed. Lightning refuses devices that are not there with an exception of its own, here by name,
+        # as its import takes seconds; any other failure is a bug.
+        cause = error.__cause__
+        refused = isinstance(cause, ValueError) or type(cause).__name__ == "MisconfigurationException"
+        return f"config: {' '.join(str(cause).split())}" if refused else None
     if isinstance(error, HydraException | OmegaConfBaseException):
         return f"config: {_reworded(error)}"
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return "config: a group, as model or data, is set to the name of a file, model=fcn_r18-d8, or of several, [a, b]"
     return None
 
 
 def _reworded(error: BaseException) -> str:
     """Hydra's own words in one line, with the nearest key or file."""
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
-        chain.append(cause)
     text = " ".join(str(error).split())
-    if match := re.search(r"Could not (?:override|append) '([^']+)'|Key '([^']+)' is not in struct", text):
-        key = match.group(1) or match.group(2)
-        for link in chain:
-            node = getattr(link, "parent_node", None)
-            full_key = getattr(link, "full_key", None)
-            if full_key:
-                key = str(full_key)
-            if isinstance(node, DictConfig):
-                return f"{key}: no such key{nearest(key.rsplit('.', 1)[-1], map(str, node))}"
-        return f"{key}: no such key"
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, name = match.group(1).rpartition("/")
-        folder = conf_dir() / group
-        if folder.is_dir():
-            options = [path.stem for path in folder.glob("*.yaml")]
-            return f"{group}={name}: no such file{nearest(name, options)}"
-        groups = [str(path.relative_to(conf_dir())) for path in conf_dir().rglob("*") if path.is_dir()]
-        return f"{group}: no such group{nearest(group, groups)}"
-    if match := re.search(r"Could not override '([^']+)'\. No match in the defaults list", text):
-        return f"{match.group(1)}: no such group; put + before it to add one"
+        if (conf_dir() / group).is_dir():
+            return f"{group}={name}: no such file{nearest(name, _files(group))}"
+        return f"{group}: no such group{nearest(group, _groups())}"
+    if match := re.search(r"Could not override '([^']+)'\. ?(?:No match in the defaults list|Did you mean)", text):
+        group = match.group(1)
+        if group in _groups():
+            return f"{group}: is not among the defaults; put + before it to add it"
+        return f"{group}: no such group{nearest(group, _groups())}"
+    if match := re.search(r"Could not (?:override|append) '([^']+)'|Key '([^']+)' is not in struct", text):
+        return _unknown_key(error, match.group(1) or match.group(2))
+    if match := re.match(r"(?:Lexer\w*Exception|mismatched input|no viable|extraneous|missing).*?(?=See https://|$)", text):
+        return f"an override cannot be read; write key=value, and quote what has spaces: {match.group().strip(' ^')}"
     return text
+
+
+def _unknown_key(error: BaseException, key: str) -> str:
+    link: BaseException | None = error
+    while link is not None:
+        key = str(getattr(link, "full_key", None) or key)
+        node = getattr(link, "parent_node", None)
+        if isinstance(node, DictConfig):
+            return f"{key}: no such key{nearest(key.rsplit('.', 1)[-1], map(str, node))}"
+        link = link.__cause__ or link.__context__
+    return f"{key}: no such key"
+
+
+def _groups() -> list[str]:
+    """The folders with files to choose from, as `model/optimizer`."""
+    return sorted({path.parent.relative_to(conf_dir()).as_posix() for path in conf_dir().glob("*/**/*.yaml")})
+
+
+def _files(group: str) -> list[str]:
+    return [path.stem for path in (conf_dir() / group).glob("*.yaml")]
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain dicts and lists, interpolations resolved.
 
     Raises:
-        ConfigError: names a value that is missing or refers to nothing.
+        ConfigError: names each value that is missing or refers to nothing.
     """
-    unresolved = OmegaConf.to_container(cfg)
-    missing = [key for key, value in leaves(unresolved, "") if value == "???"]
-    if missing:
-        raise ConfigError("\n".join(f"{key}: has no value; give one, {key}=..." for key in missing))
-    try:
-        content = OmegaConf.to_container(cfg, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    problems = list(_unresolvable(cfg, ""))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    content = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
 
 
-def leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every plain value below a node, with its full key."""
-    if isinstance(node, dict | list):
-        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from leaves(value, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, node
+def _unresolvable(node: DictConfig | ListConfig, key: str) -> Iterator[str]:
+    # Not by full keys: one such as paramwise.custom_keys.'backbone.stem' has a dot inside.
+    for name in list(node) if isinstance(node, DictConfig) else range(len(node)):
+        place = f"{key}.{name}" if key else str(name)
+        if OmegaConf.is_missing(node, name):
+            yield f"{place}: has no value; give one, {place}=..."
+            continue
+        try:
+            value = node[name]
+        except InterpolationToMissingValueError:
+            continue  # the value that is missing has a line of its own
+        except OmegaConfBaseException as error:
+            yield f"{place}: {str(error).splitlines()[0]}"
+            continue
+        if isinstance(value, DictConfig | ListConfig) and not OmegaConf.is_interpolation(node, name):
+            yield from _unresolvable(value, place)

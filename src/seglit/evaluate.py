@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 
@@ -15,16 +14,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="folder for the results; beside the checkpoint by default")
     options = parser.parse_intermixed_args(arguments)
 
-    from seglit.config import explain
+    from seglit.config import readable_errors
 
-    try:
+    with readable_errors():
         evaluate(options.checkpoint, options.split, options.changes, options.output)
-    except Exception as error:
-        message = explain(error)
-        if message is None:
-            raise
-        print(message, file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 def evaluate(checkpoint: Path, split: str, changes: list[str], output: Path | None = None) -> dict[str, float | None]:

@@ -2,7 +2,6 @@
 
 import argparse
 import glob
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,9 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; the best there is by default")
     options = parser.parse_args(arguments)
 
-    from seglit.config import explain
+    from seglit.config import readable_errors
 
-    try:
+    with readable_errors():
         predict(
             options.checkpoint,
             options.inputs,
@@ -37,12 +36,6 @@ def main(arguments: list[str] | None = None) -> None:
             overlays=not options.no_overlay,
             device=options.device,
         )
-    except Exception as error:
-        message = explain(error)
-        if message is None:
-            raise
-        print(message, file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 def predict(

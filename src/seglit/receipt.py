@@ -83,21 +83,21 @@ def receipt_tables(content: dict[str, Any]) -> Group:
             f"{group['parameters']:,}",
         )
     losses = Table(title="losses", title_justify="left")
-    for column in ("loss", "kind", "weight", "divided by", "class weight", "pixels", "trained"):
+    losses.add_column("loss", no_wrap=True)
+    for column in ("weight", "divided by", "class weight", "pixels", "trained"):
         losses.add_column(column)
     for row in content["losses"]:
         sampler = row["sampler"]
-        pixels = "all with a label"
+        pixels = "labelled"
         if sampler is not None:
-            pixels = f"OHEM, thresh {sampler['thresh']}, min_kept {sampler['min_kept']}"
+            pixels = f"OHEM {sampler['thresh']}, {sampler['min_kept']}"
         losses.add_row(
             name_of(row),
-            row["loss"] + (f" ({row['compat']})" if row["compat"] else ""),
             f"{row['weight']:g}",
-            row["divisor"],
+            row["divisor"] + (f" ({row['compat']})" if row["compat"] else ""),
             row["class_weight"],
             pixels,
-            "yes" if row["trained"] else "no, logged only",
+            "yes" if row["trained"] else "logged only",
         )
     schedule, data, run = content["schedule"], content["data"], content["run"]
     lines = Table(show_header=False, box=None)

@@ -1,7 +1,6 @@
 """Train a segmentor: `python -m seglit.train +experiment=... key=value`."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +8,37 @@ import hydra
 from omegaconf import DictConfig
 
 from seglit.check import check
-from seglit.config import ConfigError, conf_dir, explain, refuse_shadowing, to_text
+from seglit.config import ConfigError, conf_dir, readable_errors, refuse_shadowing, to_text
 
 
 def main() -> None:
     """The command. A mistake in the configuration is one line on standard error and exit status 2."""
     # Hydra would print its own words and hide the error from us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
+    with readable_errors():
         _composed()
-    except Exception as error:
-        message = explain(error)
-        if message is None:
-            raise
-        print(message, file=sys.stderr)
-        raise SystemExit(2) from error
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def _composed(cfg: DictConfig) -> float:
-    refuse_user_shadowing()
-    return run(cfg)
+    # Inside as well: Hydra announces what leaves a job in words of its own.
+    with readable_errors():
+        refuse_user_shadowing()
+        refuse_ddp_in_sweeps(cfg)
+        return run(cfg)
+
+
+def refuse_ddp_in_sweeps(cfg: DictConfig) -> None:
+    """Refuse a sweep of runs that start themselves again for each rank: the copies would repeat the sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    strategy = str(cfg.trainer.get("strategy"))
+    single = cfg.trainer.get("devices") == 1 and cfg.trainer.get("num_nodes") == 1
+    if HydraConfig.get().mode == RunMode.MULTIRUN and strategy in {"ddp", "fsdp", "deepspeed"} and not single:
+        raise ConfigError(
+            f"trainer.strategy: a sweep cannot use {strategy}, whose ranks would each repeat it; use ddp_spawn"
+        )
 
 
 def refuse_user_shadowing() -> None:
@@ -77,7 +86,7 @@ def run(cfg: DictConfig) -> float:
         path = getattr(best, "best_model_path", "") or None
         parts.trainer.test(parts.module, datamodule=parts.datamodule, ckpt_path=path, weights_only=True, verbose=False)
         if parts.trainer.is_global_zero:
-            print(f"test mIoU {parts.module.last_scores['test'].miou:.4f}; the run is in {folder}")
+            print(f"test mIoU {float(parts.trainer.callback_metrics['test/miou']):.4f}; the run is in {folder}")
     score = getattr(best, "best_model_score", None)
     return float("nan") if score is None else float(score)
 
@@ -92,8 +101,6 @@ def checkpoint_config(cfg: DictConfig, datamodule: Any) -> str:
         known.data[name] = [list(entry) if isinstance(entry, tuple) else entry for entry in value]
     return OmegaConf.to_yaml(known)
 
-
-__all__ = ["ConfigError", "main", "run"]
 
 if __name__ == "__main__":
     main()
