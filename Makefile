@@ -43,7 +43,7 @@ bench: $(READY) ## run every benchmark script
 	@for script in scripts/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 docs: $(READY) ## build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 build: $(READY) ## build the wheel and the source archive into dist/
 	$(BIN)/python -m build

@@ -93,7 +93,9 @@ class Pictures(Callback):
     def _note(self, trainer: Trainer, prefix: str) -> None:
         for name, value in trainer.callback_metrics.items():
             if name.startswith(prefix):
-                self._append(name, trainer.global_step, float(value))
+                # Accuracies in training are percentages; beside scores they are drawn as shares.
+                share = float(value) / 100 if name.endswith("acc_seg") else float(value)
+                self._append(name, trainer.global_step, share)
 
     def _append(self, name: str, step: int, value: float) -> None:
         steps, values = self.history.setdefault(name, ([], []))
