@@ -1,8 +1,8 @@
 """The README's first picture: the Earth, its land cover in truth, and as a checkpoint predicts it.
 
-    python scripts/make_bluemarble.py --download --wheels wheels --whole-earth earth
-    python -m seglit.predict CHECKPOINT earth/earth.jpg --output earth/predicted --window 225 225 --stride 150 150
-    python scripts/make_earth_picture.py earth/earth.jpg earth/earth_mask.png earth/predicted/earth.png earth.jpg
+python scripts/make_bluemarble.py --download --wheels wheels --whole-earth earth
+python -m seglit.predict CHECKPOINT earth/earth.jpg --output earth/predicted --window 225 225 --stride 150 150
+python scripts/make_earth_picture.py earth/earth.jpg earth/earth_mask.png earth/predicted/earth.png earth.jpg
 """
 
 import argparse

@@ -1,14 +1,17 @@
 """Deliberate mistakes, each with the words that it gets; and the shipped configurations, which have none."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from torch import nn
 
-from seglit.check import check
-from seglit.config import ConfigError, compose, conf_dir, explain, from_text, plain, refuse_shadowing, to_text
+from seglit.check import check, resolve, signature, target_problems
+from seglit.config import ConfigError, compose, conf_dir, explain, plain
 
 BASE = ["name=x", "output_dir=out"]
 
@@ -40,7 +43,7 @@ MISTAKES = [
     ),
     (
         "+model.criterion.decode.losses.loss_cee.loss_weight=2",
-        "model.criterion.decode.losses.loss_cee: has no _target_",
+        "model.criterion.decode.losses.loss_cee: has no _target_; did you mean 'loss_ce'?",
     ),
     ("model.criterion.decode.losses.loss_ce=3", "model.criterion.decode.losses.loss_ce: 3 is no object"),
     ("model.criterion.decode.losses.loss_ce.use_sigmoid=yess", "use_sigmoid: 'yess' is not of its type"),
@@ -52,7 +55,7 @@ MISTAKES = [
         "loss_ce.class_weight: 2 weights for data.num_classes=7",
     ),
     ("model.criterion.decode.compat=mmseg", "model.criterion.decode.compat: 'mmseg' is not of its type"),
-    ("+model.criterion.decodee.weight=1", "model.criterion.decodee: has no _target_"),
+    ("+model.criterion.decodee.weight=1", "model.criterion.decodee: has no _target_; did you mean 'decode'?"),
     ("~model.criterion.aux", "model.criterion.aux: is missing; the net has a head of that name"),
     ("~model.net.auxiliary_heads.aux", "model.criterion.aux: the net has no such head"),
     ("model.net.decode_head._target_=seglit.heads.FCNHed", "seglit.heads has no 'FCNHed'; did you mean 'FCNHead'?"),
@@ -73,7 +76,26 @@ MISTAKES = [
     ("+callbacks.mine.x=1", "callbacks.mine: has no _target_"),
     ("logger.csv=3", "logger.csv: has no _target_"),
     ("~model.optimizer", "model.optimizer: is missing; seglit.module.SegmentationModule needs it"),
-    ("model.optimizer.lr=${model.lrate}", "lrate"),
+    ("model.optimizer.lr=${model.lrate}", "model.optimizer.lr: Interpolation key 'model.lrate' not found"),
+    ("+model.net.backbone._args_=[3]", "model.net.backbone._args_: positions are not checked"),
+    ("data.num_workers='3'", "should be a valid integer; write the number 3"),
+    ("data.label_map={a: 0}", "data.label_map.a: 'a' is not of its type; should be a valid integer"),
+    ("data.label_map={1: b}", "data.label_map.1: 'b' is not of its type; should be a valid integer"),
+    ("data.mean=[1,x,3]", "data.mean: [1, 'x', 3] is not of its type; should be a valid number"),
+    ("model.inference.window=[512,x]", "model.inference.window: [512, 'x'] is not of its type"),
+    ("model.inference.scales=1.0", "model.inference.scales: 1.0 is not of its type"),
+    ("model.net.backbone=resnet18", "model.net.backbone: 'resnet18' is no object; give a node with a _target_"),
+    ("model.net.auxiliary_heads=3", "model.net.auxiliary_heads: 3 is no object"),
+    ("+data.train_transforms.blur.p=1.0", "data.train_transforms.blur: has no _target_"),
+    ("data.train_transforms.vertical_flip=null", "data.train_transforms.vertical_flip: is null"),
+    ("data.train_transforms=3", "data.train_transforms: 3 is no object"),
+    ("data.train_transforms.crop.ignore_index=0", "crop.ignore_index: 0, but data.ignore_index is 255"),
+    ("+callbacks.checkpont.filename=x", "callbacks.checkpont: has no _target_; did you mean 'checkpoint'?"),
+    ("model.paramwise=3", "model.paramwise: 3 is not of its type"),
+    ("+model.paramwise.norm_decay_mult=abc", "model.paramwise.norm_decay_mult: 'abc' is not of its type"),
+    ("+model.paramwise.custom_keys.head=3", "model.paramwise.custom_keys.head: 3 is not of its type"),
+    ("trainer._target_=lightning.pytorch", "trainer._target_: lightning.pytorch: is no class or function"),
+    ("++model.criterion._target_=", "model.criterion._target_"),
 ]
 
 
@@ -146,7 +168,7 @@ def test_every_misspelt_key_is_refused() -> None:
     assert len(paths) > 100
     accepted = []
     for path in paths:
-        broken = OmegaConf.to_container(OmegaConf.create(content))
+        broken = copy.deepcopy(content)
         node = broken
         for name in path[:-1]:
             node = node[name]
@@ -155,37 +177,152 @@ def test_every_misspelt_key_is_refused() -> None:
     assert accepted == []
 
 
-def test_a_checkpoint_may_name_only_known_packages() -> None:
+ATTACKS = [
+    ("model.optimizer", {"_target_": "os.system", "command": "true"}),
+    ("model.net.backbone", {"_target_": "seglit.train.os.system", "command": "true"}),
+    ("model.net.backbone", {"_target_": "seglit.files.write_text", "path": "x", "text": "y"}),
+    ("model.net.backbone", {"_target_": "lightning.pytorch.LightningModule.load_from_checkpoint"}),
+    ("model.net.backbone", {"_target_": "lightning.pytorch.cli.LightningCLI"}),
+    ("model.net.backbone", {"_target_": "torch.load", "f": "x"}),
+    ("model.net.backbone", {"_target_": "seglitother.Net"}),
+    ("model.net.backbone", {"_target_": "seglit.backbones.UNet", "_args_": [{"_target_": "os.system"}]}),
+    ("model.net.backbone", {"_target_": "seglit.backbones.Uet"}),
+    ("model.inference.scales", [[{"_target_": "os.system", "command": "true"}]]),
+    ("model.paramwise", {"custom_keys": {"head": {"_target_": "os.system", "command": "true"}}}),
+    ("data.label_map", {"_target_": "builtins.eval"}),
+    ("seed", {"_target_": "os.system"}),
+]
+
+
+@pytest.mark.parametrize(("key", "node"), ATTACKS, ids=[f"{key} {node}" for key, node in ATTACKS])
+def test_a_checkpoint_may_name_only_known_classes(key: str, node: Any) -> None:
     cfg = compose(BASE)
     check(cfg, trusted=False)
-    cfg.model.optimizer = {"_target_": "os.system", "command": "true"}
-    with pytest.raises(ConfigError, match=r"model\.optimizer\._target_: os\.system is not of a package"):
+    OmegaConf.set_struct(cfg, False)
+    OmegaConf.update(cfg, key, node, merge=False)
+    with pytest.raises(ConfigError) as caught:
+        check(cfg, trusted=False)
+    assert key in str(caught.value)
+    assert "is no class of a package that a checkpoint may name" in str(caught.value) or "did you mean" in str(
+        caught.value
+    )
+
+
+def test_what_a_checkpoint_may_not_name_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lurking_module.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = compose(BASE)
+    OmegaConf.set_struct(cfg, False)
+    cfg.model.net.backbone = {"_target_": "lurking_module.Net"}
+    with pytest.raises(ConfigError, match=r"lurking_module\.Net is no class"):
         check(cfg, trusted=False)
 
 
 def test_missing_sections_are_named() -> None:
-    with pytest.raises(ConfigError, match="model: is missing"):
-        check(OmegaConf.create({"data": {}, "trainer": {}}))
+    with pytest.raises(ConfigError) as caught:
+        check(OmegaConf.create({"data": {}, "trainer": {}, "callbacks": [1]}))
+    lines = str(caught.value).splitlines()
+    assert "model: is missing" in lines
+    assert "data: has no _target_" in lines
+    assert any(line.startswith("callbacks: [1]") for line in lines)
 
 
-def test_text_there_and_back() -> None:
-    cfg = compose([*BASE, "model.optimizer.lr=1.23456789e-5"])
-    again = from_text(to_text(cfg))
-    assert isinstance(again, DictConfig)
-    assert again.model.optimizer.lr == 1.23456789e-5
-    assert again.model.scheduler.total_steps == cfg.trainer.max_steps
-    with pytest.raises(ConfigError, match="no configuration"):
-        from_text("- 1\n")
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(compose([*BASE, "+seeed=1", "model.optimizer.lr=abc", "model.scheduler.total_steps=5", "logger.csv=3"]))
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
+        "seeed",
+        "model.optimizer.lr",
+        "logger.csv",
+        "model.scheduler.total_steps",
+    ]
 
 
-def test_a_users_folder_adds_files_but_shadows_none(tmp_path: Path) -> None:
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
-    assert compose([*BASE, "+experiment=mine"], tmp_path).seed == 7
-    (tmp_path / "experiment" / "bluemarble.yaml").write_text("seed: 7\n")
-    with pytest.raises(ConfigError, match="give yours another name"):
-        refuse_shadowing(tmp_path)
+RIGHT = [
+    "model.optimizer.lr=1",
+    "model.optimizer.lr=1e-3",
+    "model.inference.window=[512,512]",
+    "model.inference.scales=[1,0.5]",
+    "data.label_map={1: 0, 2: 255}",
+    "data.palette=[[0,0,0],[1,1,1]]",
+    "~data.train_transforms.vertical_flip",
+    "~data.train_transforms",
+    "callbacks.tables=null",
+    "~callbacks",
+    "trainer.devices=[0,1]",
+    "trainer.devices='2'",
+    "trainer.val_check_interval=0.5",
+    "trainer.accumulate_grad_batches=4",
+    "+model.paramwise.custom_keys={backbone.stem: {lr_mult: 2}}",
+    "+model.paramwise.norm_decay_mult=0",
+    "model.scheduler=null",
+    "model.criterion.decode.losses.loss_ce.class_weight=[1,2,3,4,5,6,7]",
+    "+logger.tensorboard.flush_secs=3",
+    "+model.optimizer.betas=[0.8,0.9]",
+]
 
 
-def test_other_errors_are_not_put_into_words() -> None:
-    assert explain(RuntimeError("a bug")) is None
+@pytest.mark.parametrize("override", RIGHT)
+def test_what_is_right_passes(override: str) -> None:
+    check(compose([*BASE, override]))
+
+
+class Plain:
+    def __init__(
+        self,
+        pair: tuple[tuple[float, float], ...] = (),
+        either: int | list[Any] | None = None,
+        colour: Enum | None = None,
+        unknown: Any = None,
+        *rest: int,
+        later: "NowhereDefined | None" = None,  # type: ignore[name-defined]
+    ) -> None: ...
+
+
+class Told(Plain):
+    def __init__(
+        self,
+        pair: tuple[tuple[float, float], ...] = (),
+        either: int | list[Callable[[], int]] | None = None,
+        colour: Enum | None = None,
+        layers: Sequence[nn.Module] = (),
+        unknown: Any = None,
+    ) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"pair": [[1, 2], [3.0, 4.0]]}, None),
+        ({"pair": [[1, 2, 3]]}, "pair"),
+        ({"either": []}, None),
+        ({"either": 3}, None),
+        ({"either": "x"}, "either: 'x' is not of its type; should be a valid integer"),
+        ({"colour": "red"}, None),
+        ({"unknown": {"a": [1]}}, None),
+        ({"layers": [{"_target_": "torch.nn.Identity"}]}, None),
+        ({"layers": [{"_target_": "torch.nn.Idenity"}]}, "layers[0]._target_: torch.nn.Idenity"),
+        ({"layers": [{"p": 1}]}, "layers[0]: has no _target_"),
+        ({"rest": 3}, "rest: x takes no such argument"),
+    ],
+)
+def test_types_of_values(arguments: dict[str, Any], words: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seglit.check.resolve", lambda path, real=resolve: Told if path == "x" else real(path))
+    problems = target_problems({"_target_": "x", **arguments}, "key")
+    assert (problems == []) if words is None else (len(problems) == 1 and f"key.{words}" in problems[0])
+
+
+def test_a_type_that_cannot_be_had_leaves_the_names() -> None:
+    parameters, hints = signature(Plain)
+    assert hints == {}
+    assert "later" in parameters
+    assert signature(dict.fromkeys)[0].keys() == {"arguments"} or "iterable" in signature(dict.fromkeys)[0]
+
+
+def test_resolve_says_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "needy_module.py").write_text("import surely_not_installed\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="needs the package surely_not_installed"):
+        resolve("needy_module.Net")
+    with pytest.raises(ConfigError, match=r"torch\.optim has no 'Adamm'; did you mean 'Adam'"):
+        resolve("torch.optim.Adamm")

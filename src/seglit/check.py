@@ -5,34 +5,33 @@ is built or any data is read.
 """
 
 import difflib
+import enum
+import functools
 import importlib
 import inspect
+import itertools
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from seglit.config import ConfigError, nearest, plain
+from seglit.config import ConfigError, nearest, plain, similar
 
-ROOT_KEYS = (
-    "data",
-    "model",
-    "trainer",
-    "callbacks",
-    "logger",
-    "name",
-    "seed",
-    "output_dir",
-    "ckpt_path",
-    "test_after_fit",
-)
-HYDRA_KEYS = frozenset({"_target_", "_partial_", "_args_", "_convert_", "_recursive_"})
+SECTIONS = ("data", "model", "trainer")
+"""What is built, and has to be there."""
+LISTED = ("callbacks", "logger")
+"""Names, each with what is built or null."""
+ROOT_KEYS = (*SECTIONS, *LISTED, "name", "seed", "output_dir", "ckpt_path", "test_after_fit")
+HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
 TRUSTED = ("seglit", "torch.optim", "torch.nn", "albumentations", "lightning.pytorch", "timm")
 """Packages whose own classes a checkpoint's configuration may name."""
+BUILDS_ANYTHING = ("lightning.pytorch.cli",)
+"""Modules of these whose classes build whatever else they are told to."""
 
-Node = Mapping[str, Any]
+Node = Mapping[Any, Any]
 
 
 def check(cfg: DictConfig, *, trusted: bool = True) -> None:
@@ -41,62 +40,112 @@ def check(cfg: DictConfig, *, trusted: bool = True) -> None:
     Args:
         cfg: the composed configuration.
         trusted: False for a configuration from a file that others may have written: only classes defined in seglit and
-            its libraries may be named then.
+            its libraries may be named then, and nothing else is imported to find out.
 
     Raises:
         ConfigError: one line for each mistake, with the key, the value and the mend.
     """
     content = plain(cfg)
+    if not trusted and (foreign := list(foreign_targets(content))):
+        raise ConfigError("\n".join(foreign))
     problems = [f"{key}: no such key{nearest(key, ROOT_KEYS)}" for key in content if key not in ROOT_KEYS]
-    problems += [f"{key}: is missing" for key in ("data", "model", "trainer") if key not in content]
+    for key in SECTIONS:
+        problems += target_problems(content[key], key) if key in content else [f"{key}: is missing"]
+    for key in LISTED:
+        entries = content.get(key) or {}
+        if isinstance(entries, Mapping):
+            problems += entry_problems(entries, key, lambda value, place, names: target_problems(value, place, names))
+        else:
+            problems.append(f"{key}: {entries!r}, but it maps names to nodes with a _target_, or to null")
+    sections = {**content, **{key: mapping(content.get(key)) for key in SECTIONS}}
+    problems += [problem for rule in RULES for problem in rule(sections)]
     if problems:
-        raise ConfigError("\n".join(problems))
-    for key in ("data", "model", "trainer"):
-        problems += target_problems(content[key], key, trusted=trusted)
-    for key in ("callbacks", "logger"):
-        for name, node in (content.get(key) or {}).items():
-            if node is not None:
-                problems += target_problems(node, f"{key}.{name}", trusted=trusted)
-    if not problems:
-        problems += [problem for rule in RULES for problem in rule(content)]
-    if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 
-def target_problems(node: Any, key: str, *, trusted: bool) -> list[str]:
-    """What is wrong with a node that must name a class or function, and with all below it."""
+def foreign_targets(content: Node) -> Iterator[str]:
+    """Every `_target_` at any depth that is no class of a trusted package.
+
+    A function is refused wherever it is from, as among those of the trusted packages are some that write files or load
+    pickles.
+    """
+    for key, name, value in walk(content, ""):
+        if name != "_target_":
+            continue
+        refusal = f"{key}: {value} is no class of a package that a checkpoint may name"
+        if not within(str(value), TRUSTED):
+            yield refusal
+            continue
+        try:
+            target = resolve(str(value))
+        except ConfigError as error:
+            yield f"{key}: {error}"
+            continue
+        home = target.__module__ if inspect.isclass(target) else ""
+        if not within(home, TRUSTED) or within(home, BUILDS_ANYTHING):
+            yield refusal
+
+
+def within(path: str, packages: Sequence[str]) -> bool:
+    """Whether a dotted path is one of the packages or lies in one."""
+    return any(f"{path}.".startswith(f"{package}.") for package in packages)
+
+
+def mapping(value: Any) -> Node:
+    """The value if it is a mapping, else an empty one: the rules pass over what the signatures refuse."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def entry_problems(entries: Node, key: str, judge: Callable[[Any, str, list[str]], list[str]]) -> list[str]:
+    """What `judge(entry, key, names of the others)` says of every entry that is not null."""
+    nodes = [str(name) for name, entry in entries.items() if "_target_" in mapping(entry)]
+    return [
+        problem
+        for name, entry in entries.items()
+        if entry is not None
+        for problem in judge(entry, f"{key}.{name}", [node for node in nodes if node != name])
+    ]
+
+
+def target_problems(node: Any, key: str, neighbours: Sequence[str] = ()) -> list[str]:
+    """What is wrong with a node that must name a class or function, and with all below it.
+
+    Args:
+        node: the node.
+        key: its full key.
+        neighbours: names beside its own, one of which may have been meant.
+    """
     if not isinstance(node, Mapping) or "_target_" not in node:
-        return [f"{key}: has no _target_"]
+        return [f"{key}: has no _target_{similar(key.rsplit('.', 1)[-1], neighbours)}"]
     try:
         target = resolve(str(node["_target_"]))
     except ConfigError as error:
         return [f"{key}._target_: {error}"]
-    home = f"{getattr(target, '__module__', '')}."
-    if not trusted and not home.startswith(tuple(f"{name}." for name in TRUSTED)):
-        return [f"{key}._target_: {node['_target_']} is not of a package that a checkpoint may name"]
     parameters, hints = signature(target)
-    names = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
-    takes_any = len(names) < len(parameters)
+    named = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    names = [name for name, parameter in parameters.items() if parameter.kind in named]
+    catch_all = next((name for name, part in parameters.items() if part.kind is part.VAR_KEYWORD), None)
+    nodes = [str(name) for name, value in node.items() if "_target_" in mapping(value)]
     problems = []
     for name, value in node.items():
         place = f"{key}.{name}"
         if name in HYDRA_KEYS:
             continue
+        if name == "_args_":
+            problems.append(f"{place}: positions are not checked; give the arguments of {node['_target_']} by name")
+            continue
         # Where any name is taken, one that is nearly an argument's is a slip all the same.
         slip = difflib.get_close_matches(str(name), names, n=1, cutoff=0.8)
-        if name not in names and (slip or not takes_any):
-            problems.append(f"{place}: {node['_target_']} takes no such argument{nearest(name, names)}")
+        if name not in names and (slip or catch_all is None):
+            problems.append(f"{place}: {node['_target_']} takes no such argument{nearest(str(name), names)}")
             continue
-        keyword = next((part.name for part in parameters.values() if part.kind is part.VAR_KEYWORD), None)
-        hint = hints.get(name) if name in names else hints.get(keyword or "")
-        problems += value_problems(value, hint, place, trusted=trusted)
+        hint = hints.get(str(name) if name in names else str(catch_all), Any)
+        problems += value_problems(value, hint, place, [other for other in nodes if other != name])
     if not node.get("_partial_"):
         problems += [
             f"{key}.{name}: is missing; {node['_target_']} needs it"
-            for name, parameter in parameters.items()
-            if parameter.default is parameter.empty
-            and parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
-            and name not in node
+            for name in names
+            if parameters[name].default is inspect.Parameter.empty and name not in node
         ]
     return problems
 
@@ -119,8 +168,7 @@ def resolve(path: str) -> Any:
         for part in parts[count:]:
             if not hasattr(found, part):
                 choices = [name for name in dir(found) if not name.startswith("_")]
-                close = nearest(part, choices)
-                raise ConfigError(f"{path}: {module_name} has no '{part}'{close if 'mean' in close else ''}")
+                raise ConfigError(f"{path}: {found.__name__} has no '{part}'{similar(part, choices)}")
             found = getattr(found, part)
         if not callable(found):
             raise ConfigError(f"{path}: is no class or function")
@@ -128,42 +176,51 @@ def resolve(path: str) -> Any:
     raise ConfigError(f"{path}: there is no package '{parts[0]}'")
 
 
+@functools.cache
 def signature(target: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]]:
     """The arguments of a class or function, and their types where they can be had."""
-    parameters = dict(inspect.signature(target).parameters)
-    function = target.__init__ if inspect.isclass(target) else target
     try:
-        hints = typing.get_type_hints(function)
-    except (NameError, TypeError):
+        parameters = dict(inspect.signature(target).parameters)
+    except ValueError:
+        # Written in C and silent about its arguments: any is taken.
+        parameters = {"arguments": inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)}
+    try:
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except (NameError, TypeError, AttributeError):
         # Types that only exist while type checking; the names are still checked.
         hints = {}
     return parameters, hints
 
 
-def value_problems(value: Any, hint: Any, key: str, *, trusted: bool) -> list[str]:
-    """What is wrong with a value for an argument of type `hint`, and with all nodes below it."""
-    if isinstance(value, Mapping) and "_target_" in value:
-        return target_problems(value, key, trusted=trusted)
+def value_problems(value: Any, hint: Any, key: str, neighbours: Sequence[str] = ()) -> list[str]:
+    """What is wrong with a value for an argument of type `hint`, and with all nodes below it.
+
+    Args:
+        value: the value.
+        hint: the type; `Any` where it is not known.
+        key: the full key of the value.
+        neighbours: names beside its own, one of which may have been meant.
+    """
     if isinstance(value, Mapping):
-        inner = mapping_values(hint)
-        if hint is not None and inner is None and not accepts_mapping(hint):
-            return [f"{key}: has no _target_"]
-        if isinstance(inner, tuple):
-            inner = inner[0]
+        if "_target_" in value or not takes_mapping(hint):
+            return target_problems(value, key, neighbours)
+        key_hint, inner = mapping_types(hint)
+        problems = [problem for name in value for problem in type_problems(name, key_hint, f"{key}.{name}")]
+        if needs_object(inner):
+            problems += [
+                f"{key}.{name}: is null, but has to have a _target_; take it out with ~{key}.{name}"
+                for name, entry in value.items()
+                if entry is None and type(None) not in members(inner)
+            ]
+        return problems + entry_problems(
+            value, key, lambda entry, place, names: value_problems(entry, inner, place, names)
+        )
+    if isinstance(value, list) and any(isinstance(entry, Mapping) for _, _, entry in walk(value, key)):
         return [
             problem
-            for name, entry in value.items()
-            for problem in value_problems(entry, inner, f"{key}.{name}", trusted=trusted)
-        ]
-    if isinstance(value, list):
-        nodes = [
-            problem
             for index, entry in enumerate(value)
-            if isinstance(entry, Mapping)
-            for problem in value_problems(entry, object_hint(hint), f"{key}[{index}]", trusted=trusted)
+            for problem in value_problems(entry, item_type(hint), f"{key}[{index}]")
         ]
-        if nodes or any(isinstance(entry, Mapping) for entry in value):
-            return nodes
     return type_problems(value, hint, key)
 
 
@@ -174,112 +231,139 @@ def members(hint: Any) -> tuple[Any, ...]:
     return (hint,)
 
 
-def mapping_values(hint: Any) -> tuple[Any] | None:
-    """The type of the values, where the argument is a mapping of names to such; None otherwise."""
+def is_open(hint: Any) -> bool:
+    """Whether every value is of the type."""
+    return any(member in {Any, object} or isinstance(member, typing.TypeVar) for member in members(hint))
+
+
+def takes_mapping(hint: Any) -> bool:
+    """Whether a plain mapping may be meant for the argument."""
+    return is_open(hint) or any(
+        inspect.isclass(base) and issubclass(base, Mapping)
+        for base in (typing.get_origin(member) or member for member in members(hint))
+    )
+
+
+def mapping_types(hint: Any) -> tuple[Any, Any]:
+    """The types of keys and values of a mapping, `Any` where they cannot be told."""
     for member in members(hint):
         origin = typing.get_origin(member)
-        if inspect.isclass(origin) and issubclass(origin, Mapping):
-            arguments = typing.get_args(member)
-            return (arguments[1],) if len(arguments) == 2 else (None,)
-    return None
+        if inspect.isclass(origin) and issubclass(origin, Mapping) and len(typing.get_args(member)) == 2:
+            key_hint, inner = typing.get_args(member)
+            return key_hint, inner
+    return Any, Any
 
 
-def accepts_mapping(hint: Any) -> bool:
-    """Whether a plain mapping may be meant for the argument."""
-    return any(member in {Any, object, dict, Mapping} or isinstance(member, typing.TypeVar) for member in members(hint))
-
-
-def object_hint(hint: Any) -> Any:
-    """The type of a list's entries where it can be told, else None."""
+def item_type(hint: Any) -> Any:
+    """The type of a list's entries, `Any` where it cannot be told."""
     for member in members(hint):
-        arguments = typing.get_args(member)
-        if typing.get_origin(member) is not None and len(arguments) == 1:
+        origin, arguments = typing.get_origin(member), [part for part in typing.get_args(member) if part is not ...]
+        if inspect.isclass(origin) and issubclass(origin, Sequence) and len(arguments) == 1:
             return arguments[0]
-    return None
+    return Any
 
 
 def type_problems(value: Any, hint: Any, key: str) -> list[str]:
     """Whether a plain value is of the argument's type, where that is a type of plain values."""
-    options = members(hint)
-    if hint is not None and not {Any, object} & {option for option in options if option in (Any, object)}:
-        # A tensor, say, cannot stand in a configuration; what is left can be told.
-        told = [option for option in options if describable(option)]
-        hint = typing.Union[tuple(told)] if told and told != [type(None)] else hint  # noqa: UP007
-    if hint is None or not describable(hint):
-        if hint is not None and value is not None and needs_object(hint):
-            return [f"{key}: {value!r} is no object; give a node with a _target_"]
+    if is_open(hint):
         return []
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    told = [member for member in members(hint) if is_plain(member)]
+    others = [member for member in members(hint) if not is_plain(member)]
+    if value is None and type(None) in told:
+        return []
+    if not all(is_object(member) or (typing.get_origin(member) and not isinstance(value, list)) for member in others):
+        return []  # a list of who knows what, an enumeration
+    if set(told) <= {type(None)}:
+        return [f"{key}: {value!r} is no object; give a node with a _target_"] if value is not None else []
+    # What is left cannot stand in a configuration but as a node.
+    return mismatch(value, typing.Union[tuple(told)], key)  # noqa: UP007
+
+
+def mismatch(value: Any, hint: Any, key: str) -> list[str]:
+    """Whether pydantic, with no conversion but from whole numbers to floats, refuses the value."""
+    from pydantic import ValidationError
 
     try:
-        TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True)).validate_python(
-            tuple(value) if isinstance(value, list) and wants_tuple(hint) else value
-        )
+        adapter(hint).validate_python(value)
     except ValidationError as error:
-        mend = ""
-        if isinstance(value, str) and is_number(value):
-            mend = f"; write the number {float(value)}"
-        expected = error.errors()[0]["msg"].removeprefix("Input should be ")
-        return [f"{key}: {value!r} is not of its type; should be {expected}{mend}"]
+        # A list stands for a tuple.
+        try:
+            adapter(hint).validate_python(as_tuple(value))
+        except ValidationError:
+            expected = dict.fromkeys(part["msg"].removeprefix("Input should be ") for part in error.errors())
+            mend = f"; write the number {number}" if (number := as_number(value)) else ""
+            return [f"{key}: {value!r} is not of its type; should be {' or '.join(expected)}{mend}"]
     return []
 
 
-def describable(hint: Any) -> bool:
-    """Whether the type is made of numbers, text, None, literals, and sequences or mappings of such."""
-    from pathlib import Path
+@functools.cache
+def adapter(hint: Any) -> Any:
+    """Pydantic's judge of a type."""
+    from pydantic import ConfigDict, TypeAdapter
 
-    if hint in {int, float, bool, str, type(None), Path}:
+    return TypeAdapter(hint, config=ConfigDict(strict=True))
+
+
+def as_tuple(value: Any) -> Any:
+    """The value with tuples for lists, at every depth."""
+    return tuple(map(as_tuple, value)) if isinstance(value, list) else value
+
+
+def as_number(value: Any) -> str:
+    """The number that a text reads as, `1e-3` say, as YAML wants it; empty if it reads as none."""
+    for kind in (int, float):
+        try:
+            return repr(kind(value)) if isinstance(value, str) else ""
+        except ValueError:
+            continue
+    return ""
+
+
+def is_plain(hint: Any) -> bool:
+    """Whether the type is made of numbers, text, None, literals, and sequences or mappings of such."""
+    if hint in {int, float, bool, str, type(None), Path, list, tuple, dict}:
         return True
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         return True
-    if origin in {typing.Union, types.UnionType, list, tuple} or (
-        inspect.isclass(origin) and issubclass(origin, typing.get_origin(typing.Sequence[int]) or list)
+    if origin in {typing.Union, types.UnionType} or (
+        inspect.isclass(origin) and issubclass(origin, Sequence | Mapping)
     ):
-        return all(describable(part) for part in typing.get_args(hint) if part is not ...)
-    return inspect.isclass(origin) and issubclass(origin, Mapping) and all(map(describable, typing.get_args(hint)))
+        return all(part in {..., Any, object} or is_plain(part) for part in typing.get_args(hint))
+    return False
+
+
+def is_object(hint: Any) -> bool:
+    """Whether no plain value is of the type: a callable, or a class of seglit or of a library of its."""
+    if typing.get_origin(hint) is typing.get_origin(Callable[..., Any]):
+        return True
+    if not inspect.isclass(hint) or issubclass(hint, enum.Enum):
+        return False
+    packages = ("seglit", "torch.Tensor", "torch.nn", "torch.optim", "albumentations", "lightning")
+    return within(f"{hint.__module__}.{hint.__qualname__}", packages)
 
 
 def needs_object(hint: Any) -> bool:
-    """Whether only an object can be meant: every alternative is a module, a callable or a class of seglit."""
-    options = [member for member in members(hint) if member is not type(None)]
-    return all(
-        typing.get_origin(member) is typing.get_origin(Callable[..., Any])
-        or (inspect.isclass(member) and member.__module__.startswith(("seglit.", "torch.nn")))
-        for member in options
-    )
-
-
-def wants_tuple(hint: Any) -> bool:
-    """Whether a list of the configuration becomes a tuple in the argument."""
-    return any(typing.get_origin(member) is tuple for member in members(hint))
-
-
-def is_number(text: str) -> bool:
-    """Whether the text reads as a number, as `1e-3` does, which YAML takes for text."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    """Whether only an object can be meant, or None."""
+    return all(is_object(member) or member is type(None) for member in members(hint))
 
 
 def walk(node: Any, key: str) -> Iterator[tuple[str, str, Any]]:
     """Every entry below a node: its full key, its own name, and its value."""
     entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
     for name, value in entries:
-        place = f"{key}.{name}"
+        place = f"{key}[{name}]" if isinstance(node, list) else f"{key}.{name}" if key else str(name)
         yield place, str(name), value
         yield from walk(value, place)
 
 
 def head_rule(content: Node) -> Iterator[str]:
     """Each head of the net has its criterion, and no other has one."""
-    net, criterion = content["model"].get("net"), content["model"].get("criterion")
-    if not isinstance(net, Mapping) or not isinstance(criterion, Mapping):
+    net, criterion = mapping(content["model"].get("net")), mapping(content["model"].get("criterion"))
+    if not net or not str(criterion.get("_target_")).endswith(".SegmentationCriterion"):
         return
-    heads = {"decode", *(net.get("auxiliary_heads") or {})}
-    criteria = {name for name in criterion if name not in HYDRA_KEYS}
+    heads = {"decode", *map(str, mapping(net.get("auxiliary_heads")))}
+    criteria = {str(name) for name in criterion if name not in HYDRA_KEYS}
     for name in sorted(criteria - heads):
         yield f"model.criterion.{name}: the net has no such head{nearest(name, heads)}"
     for name in sorted(heads - criteria):
@@ -290,27 +374,27 @@ def paramwise_rule(content: Node) -> Iterator[str]:
     """`paramwise` has arguments of `parameter_groups`, and its custom keys multipliers."""
     from seglit.optim import parameter_groups
 
-    paramwise = content["model"].get("paramwise") or {}
-    names = [
-        name for name in inspect.signature(parameter_groups).parameters if name not in {"net", "lr", "weight_decay"}
-    ]
-    for name in paramwise:
-        if name not in names:
-            yield f"model.paramwise.{name}: no such rule{nearest(name, names)}"
-    for key, multipliers in (paramwise.get("custom_keys") or {}).items():
-        for name in multipliers or {}:
+    paramwise = mapping(content["model"].get("paramwise"))
+    parameters, hints = signature(parameter_groups)
+    names = [name for name in parameters if name not in {"net", "lr", "weight_decay"}]
+    for name, value in paramwise.items():
+        place = f"model.paramwise.{name}"
+        if name in names:
+            yield from value_problems(value, hints[name], place)
+        else:
+            yield f"{place}: no such rule{nearest(str(name), names)}"
+    for key, multipliers in mapping(paramwise.get("custom_keys")).items():
+        for name in mapping(multipliers):
             if name not in {"lr_mult", "decay_mult"}:
-                yield (
-                    f"model.paramwise.custom_keys.{key}.{name}: no such multiplier"
-                    f"{nearest(name, ['lr_mult', 'decay_mult'])}"
-                )
+                place = f"model.paramwise.custom_keys.{key}.{name}"
+                yield f"{place}: no such multiplier{nearest(str(name), ['lr_mult', 'decay_mult'])}"
 
 
 def schedule_rule(content: Node) -> Iterator[str]:
     """The schedule ends with the run, and the run is counted in steps."""
     trainer = content["trainer"]
     steps = trainer.get("max_steps")
-    total = (content["model"].get("scheduler") or {}).get("total_steps")
+    total = mapping(content["model"].get("scheduler")).get("total_steps")
     if total is not None and total != steps:
         yield f"model.scheduler.total_steps: the schedule ends at {total}, but the run at trainer.max_steps={steps}"
     if not isinstance(steps, int) or steps < 1:
@@ -320,9 +404,12 @@ def schedule_rule(content: Node) -> Iterator[str]:
         yield f"trainer.max_epochs: must be -1, as max_steps ends the run; got {trainer.get('max_epochs')}"
     if trainer.get("check_val_every_n_epoch", 1) is not None:
         yield "trainer.check_val_every_n_epoch: must be null, as the training data has no epochs"
-    interval, batches = trainer.get("val_check_interval"), steps * trainer.get("accumulate_grad_batches", 1)
-    if isinstance(interval, int) and interval > batches:
-        yield f"trainer.val_check_interval: {interval} batches, but the run has {batches}: nothing would be evaluated"
+    interval, accumulated = trainer.get("val_check_interval"), trainer.get("accumulate_grad_batches", 1)
+    if isinstance(interval, int) and isinstance(accumulated, int) and interval > steps * accumulated:
+        yield (
+            f"trainer.val_check_interval: {interval} batches, but the run has {steps * accumulated}: "
+            "nothing would be evaluated"
+        )
     if trainer.get("use_distributed_sampler") is not False:
         yield "trainer.use_distributed_sampler: must be false, as the data module gives each rank its own samples"
 
@@ -330,13 +417,17 @@ def schedule_rule(content: Node) -> Iterator[str]:
 def class_rule(content: Node) -> Iterator[str]:
     """Classes and the ignored label are those of the data."""
     data = content["data"]
-    for key, name, value in walk(content["model"], "model"):
-        if name == "ignore_index" and value != data.get("ignore_index", 255):
-            yield f"{key}: {value}, but data.ignore_index is {data.get('ignore_index', 255)}; set it there"
-        if name == "num_classes" and value != data["num_classes"]:
-            yield f"{key}: {value}, but data.num_classes is {data['num_classes']}; set it there"
-        if name == "class_weight" and isinstance(value, list) and len(value) != data["num_classes"]:
-            yield f"{key}: {len(value)} weights for data.num_classes={data['num_classes']}; give one for each class"
+    if "num_classes" not in data:
+        return
+    void, count = data.get("ignore_index", 255), data["num_classes"]
+    transforms = walk(data.get("train_transforms"), "data.train_transforms")
+    for key, name, value in itertools.chain(walk(content["model"], "model"), transforms):
+        if name == "ignore_index" and value != void:
+            yield f"{key}: {value}, but data.ignore_index is {void}; set it there"
+        if name == "num_classes" and value != count:
+            yield f"{key}: {value}, but data.num_classes is {count}; set it there"
+        if name == "class_weight" and isinstance(value, list) and len(value) != count:
+            yield f"{key}: {len(value)} weights for data.num_classes={count}; give one for each class"
 
 
 RULES: tuple[Callable[[Node], Iterator[str]], ...] = (head_rule, paramwise_rule, schedule_rule, class_rule)

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+from yaml import YAMLError
 
 
 class ConfigError(ValueError):
@@ -74,7 +75,10 @@ def from_text(text: str) -> DictConfig:
     Raises:
         ConfigError: where the text holds none.
     """
-    cfg = OmegaConf.create(text)
+    try:
+        cfg = OmegaConf.create(text)
+    except YAMLError as error:
+        raise ConfigError(f"the text holds no configuration: {' '.join(str(error).split())}") from error
     if not isinstance(cfg, DictConfig):
         raise ConfigError("the text holds no configuration")
     return cfg
@@ -111,12 +115,29 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         return f"config: {_reworded(error)}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        return "config: a group, as model or data, is set to the name of a file, model=fcn_r18-d8, or of several, [a, b]"
+        return (
+            "config: a group, as model or data, is set to the name of a file, model=fcn_r18-d8, or of several, [a, b]"
+        )
     return None
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Put a mistake of the user into one line on standard error, and end the command with status 2."""
+    try:
+        yield
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(message, file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 def _reworded(error: BaseException) -> str:
     """Hydra's own words in one line, with the nearest key or file."""
+    from hydra.errors import OverrideParseException
+
     text = " ".join(str(error).split())
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, name = match.group(1).rpartition("/")
@@ -129,9 +150,10 @@ def _reworded(error: BaseException) -> str:
             return f"{group}: is not among the defaults; put + before it to add it"
         return f"{group}: no such group{nearest(group, _groups())}"
     if match := re.search(r"Could not (?:override|append) '([^']+)'|Key '([^']+)' is not in struct", text):
-        return _unknown_key(error, match.group(1) or match.group(2))
-    if match := re.match(r"(?:Lexer\w*Exception|mismatched input|no viable|extraneous|missing).*?(?=See https://|$)", text):
-        return f"an override cannot be read; write key=value, and quote what has spaces: {match.group().strip(' ^')}"
+        key = match.group(1) or match.group(2)
+        return f"{key}: no such group{nearest(key, _groups())}" if "/" in key else _unknown_key(error, key)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: is not of the form key=value; quote a value with spaces or signs, key='a b'"
     return text
 
 
@@ -181,7 +203,12 @@ def _unresolvable(node: DictConfig | ListConfig, key: str) -> Iterator[str]:
         except InterpolationToMissingValueError:
             continue  # the value that is missing has a line of its own
         except OmegaConfBaseException as error:
-            yield f"{place}: {str(error).splitlines()[0]}"
+            text = str(error).splitlines()[0]
+            if "HydraConfig was not set" not in text:
+                yield f"{place}: {text}"
+            elif "${hydra:" in str(OmegaConf.to_container(node)[name]):  # type: ignore[index]
+                # Only here: what refers to this key has no fault of its own.
+                yield f"{place}: is known only inside a run of seglit.train; give one, {place}=..."
             continue
         if isinstance(value, DictConfig | ListConfig) and not OmegaConf.is_interpolation(node, name):
             yield from _unresolvable(value, place)
