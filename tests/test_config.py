@@ -19,6 +19,7 @@ from seglit.config import (
     from_text,
     nearest,
     plain,
+    readable_errors,
     refuse_shadowing,
     similar,
     to_text,
@@ -98,10 +99,18 @@ def test_the_shipped_folder_shadows_nothing() -> None:
     refuse_shadowing(conf_dir())
 
 
-def test_a_stray_key_in_a_file_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("default", "words"),
+    [
+        ("/trics: ohem", "trics: no such group; did you mean 'tricks'"),
+        ("/tricks: ohm", "tricks=ohm: no such file; did you mean 'ohem'"),
+        ("override /modle: fcn_r18-d8", "modle: no such group; did you mean 'model'"),
+    ],
+)
+def test_a_slip_in_the_defaults_of_a_file_is_told(default: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "broken.yaml").write_text("# @package _global_\ndefaults:\n  - /data: camvidd\n")
-    with pytest.raises(ConfigError, match="data"):
+    (tmp_path / "experiment" / "broken.yaml").write_text(f"# @package _global_\ndefaults:\n  - {default}\n")
+    with pytest.raises(ConfigError, match=words):
         compose([*BASE, "+experiment=broken"], tmp_path)
 
 
@@ -179,6 +188,14 @@ def test_a_key_of_a_structure_is_told_with_its_neighbours() -> None:
     with pytest.raises(Exception, match="is not in struct") as caught:
         _ = cfg.data.roott
     assert explain(caught.value) == "config: data.roott: no such key; did you mean 'root'?"
+
+
+def test_a_command_ends_with_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"), readable_errors():
+        raise ConfigError("a: x")
+    assert capsys.readouterr().err == "config: a: x\n"
+    with pytest.raises(RuntimeError, match="a bug"), readable_errors():
+        raise RuntimeError("a bug")
 
 
 def test_nearest_and_similar() -> None:

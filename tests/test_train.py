@@ -132,6 +132,17 @@ def test_evaluate_needs_only_the_checkpoint(trained: Path, tmp_path: Path) -> No
         evaluate(trained / "checkpoints" / "best.ckpt", "val", ["data.roott=x"], tmp_path)
 
 
+def test_averaged_weights_are_what_is_tested_and_kept(tiny_data: Path, tmp_path: Path) -> None:
+    run(compose(tiny_overrides(tiny_data, tmp_path, "callbacks=ema", "callbacks.ema.decay=0.5")))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    checkpoint = tmp_path / "checkpoints" / "best.ckpt"
+    assert evaluate(checkpoint, "test", [], tmp_path)["test/miou"] == pytest.approx(metrics["test/miou"], abs=1e-6)
+    stored = torch.load(checkpoint, weights_only=True)
+    averaged, current = stored["state_dict"], stored["current_model_state"]
+    assert any(not torch.equal(averaged[name], current[name]) for name in averaged)
+    assert json.loads((tmp_path / "receipt.json").read_text())["run"]["averaged_weights"]
+
+
 def test_predict_writes_labels_and_overlays(trained: Path, tiny_data: Path, tmp_path: Path) -> None:
     checkpoint = trained / "checkpoints" / "best.ckpt"
     written = predict(checkpoint, str(tiny_data / "images" / "test"), tmp_path / "whole")

@@ -135,8 +135,7 @@ def target_problems(node: Any, key: str, neighbours: Sequence[str] = ()) -> list
             problems.append(f"{place}: positions are not checked; give the arguments of {node['_target_']} by name")
             continue
         # Where any name is taken, one that is nearly an argument's is a slip all the same.
-        slip = difflib.get_close_matches(str(name), names, n=1, cutoff=0.8)
-        if name not in names and (slip or catch_all is None):
+        if name not in names and (catch_all is None or difflib.get_close_matches(str(name), names, cutoff=0.8)):
             problems.append(f"{place}: {node['_target_']} takes no such argument{nearest(str(name), names)}")
             continue
         hint = hints.get(str(name) if name in names else str(catch_all), Any)

@@ -63,6 +63,7 @@ def run(cfg: DictConfig) -> float:
 
     import json
 
+    import torch
     from lightning.pytorch import seed_everything
     from rich.console import Console
 
@@ -83,12 +84,15 @@ def run(cfg: DictConfig) -> float:
     parts.trainer.fit(parts.module, datamodule=parts.datamodule, ckpt_path=cfg.ckpt_path)
     best = parts.trainer.checkpoint_callback
     if cfg.test_after_fit:
-        path = getattr(best, "best_model_path", "") or None
-        parts.trainer.test(parts.module, datamodule=parts.datamodule, ckpt_path=path, weights_only=True, verbose=False)
+        if path := getattr(best, "best_model_path", ""):
+            # Not by the trainer: with averaged weights it would put the current ones in their place.
+            parts.module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+        parts.trainer.test(parts.module, datamodule=parts.datamodule, verbose=False)
         if parts.trainer.is_global_zero:
-            print(f"test mIoU {float(parts.trainer.callback_metrics['test/miou']):.4f}; the run is in {folder}")
-    score = getattr(best, "best_model_score", None)
-    return float("nan") if score is None else float(score)
+            score = float(parts.trainer.callback_metrics["test/miou"])
+            print(f"test mIoU {score:.4f}; the run is in {folder}")
+    best_score = getattr(best, "best_model_score", None)
+    return float("nan") if best_score is None else float(best_score)
 
 
 def checkpoint_config(cfg: DictConfig, datamodule: Any) -> str:
