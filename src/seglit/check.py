@@ -18,43 +18,48 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seglit.config import ConfigError, nearest, plain, similar
+from seglit.config import ConfigError, RootConfig, conf_dir, nearest, plain, similar
 
 SECTIONS = ("data", "model", "trainer")
 """What is built, and has to be there."""
 LISTED = ("callbacks", "logger")
 """Names, each with what is built or null."""
-ROOT_KEYS = (*SECTIONS, *LISTED, "name", "seed", "output_dir", "ckpt_path", "test_after_fit")
 HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
 TRUSTED = ("seglit", "torch.optim", "torch.nn", "albumentations", "lightning.pytorch", "timm")
 """Packages whose own classes a checkpoint's configuration may name."""
 BUILDS_ANYTHING = ("lightning.pytorch.cli",)
 """Modules of these whose classes build whatever else they are told to."""
 
+MISSING = object()
+"""What an argument is that is neither given nor has a default."""
+
 Node = Mapping[Any, Any]
 
 
-def check(cfg: DictConfig, *, trusted: bool = True) -> None:
+def check(cfg: DictConfig, *, trusted: bool = True, packages: Sequence[str] = ()) -> None:
     """Refuse a configuration that would not do what it says.
 
     Args:
         cfg: the composed configuration.
         trusted: False for a configuration from a file that others may have written: only classes defined in seglit and
             its libraries may be named then, and nothing else is imported to find out.
+        packages: further packages whose classes an untrusted configuration may name.
 
     Raises:
         ConfigError: one line for each mistake, with the key, the value and the mend.
     """
     content = plain(cfg)
-    if not trusted and (foreign := list(foreign_targets(content))):
+    if not trusted and (foreign := list(foreign_targets(content, (*TRUSTED, *packages)))):
         raise ConfigError("\n".join(foreign))
-    problems = [f"{key}: no such key{nearest(key, ROOT_KEYS)}" for key in content if key not in ROOT_KEYS]
+    problems = list(root_problems(content))
     for key in SECTIONS:
-        problems += target_problems(content[key], key) if key in content else [f"{key}: is missing"]
+        problems += target_problems(content[key], key, hint=object) if key in content else []
     for key in LISTED:
         entries = content.get(key) or {}
         if isinstance(entries, Mapping):
-            problems += entry_problems(entries, key, lambda value, place, names: target_problems(value, place, names))
+            problems += entry_problems(
+                entries, key, lambda value, place, names: target_problems(value, place, names, object)
+            )
         else:
             problems.append(f"{key}: {entries!r}, but it maps names to nodes with a _target_, or to null")
     sections = {**content, **{key: mapping(content.get(key)) for key in SECTIONS}}
@@ -63,7 +68,20 @@ def check(cfg: DictConfig, *, trusted: bool = True) -> None:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
 
 
-def foreign_targets(content: Node) -> Iterator[str]:
+def root_problems(content: Node) -> Iterator[str]:
+    """What is wrong with the keys of the root, and with its plain values."""
+    hints = typing.get_type_hints(RootConfig)
+    for key in content:
+        if key not in hints:
+            yield f"{key}: no such key{nearest(key, hints)}"
+    for key, hint in hints.items():
+        if key not in content:
+            yield f"{key}: is missing"
+        elif key not in (*SECTIONS, *LISTED):
+            yield from value_problems(content[key], hint, key)
+
+
+def foreign_targets(content: Node, allowed: Sequence[str]) -> Iterator[str]:
     """Every `_target_` at any depth that is no class of a trusted package.
 
     A function is refused wherever it is from, as among those of the trusted packages are some that write files or load
@@ -73,7 +91,7 @@ def foreign_targets(content: Node) -> Iterator[str]:
         if name != "_target_":
             continue
         refusal = f"{key}: {value} is no class of a package that a checkpoint may name"
-        if not within(str(value), TRUSTED):
+        if not within(str(value), allowed):
             yield refusal
             continue
         try:
@@ -82,7 +100,7 @@ def foreign_targets(content: Node) -> Iterator[str]:
             yield f"{key}: {error}"
             continue
         home = target.__module__ if inspect.isclass(target) else ""
-        if not within(home, TRUSTED) or within(home, BUILDS_ANYTHING):
+        if not within(home, allowed) or within(home, BUILDS_ANYTHING):
             yield refusal
 
 
@@ -107,13 +125,14 @@ def entry_problems(entries: Node, key: str, judge: Callable[[Any, str, list[str]
     ]
 
 
-def target_problems(node: Any, key: str, neighbours: Sequence[str] = ()) -> list[str]:
+def target_problems(node: Any, key: str, neighbours: Sequence[str] = (), hint: Any = Any) -> list[str]:
     """What is wrong with a node that must name a class or function, and with all below it.
 
     Args:
         node: the node.
         key: its full key.
         neighbours: names beside its own, one of which may have been meant.
+        hint: the type of the argument that it is for; `object` where what is built is used as it is.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
         return [f"{key}: has no _target_{similar(key.rsplit('.', 1)[-1], neighbours)}"]
@@ -126,10 +145,13 @@ def target_problems(node: Any, key: str, neighbours: Sequence[str] = ()) -> list
     names = [name for name, parameter in parameters.items() if parameter.kind in named]
     catch_all = next((name for name, part in parameters.items() if part.kind is part.VAR_KEYWORD), None)
     nodes = [str(name) for name, value in node.items() if "_target_" in mapping(value)]
-    problems = []
+    problems = partial_problems(node, key, hint)
     for name, value in node.items():
         place = f"{key}.{name}"
         if name in HYDRA_KEYS:
+            continue
+        if str(name).startswith("_") and name != "_args_":
+            problems.append(f"{place}: {node['_target_']} takes no such argument{nearest(str(name), HYDRA_KEYS)}")
             continue
         if name == "_args_":
             problems.append(f"{place}: positions are not checked; give the arguments of {node['_target_']} by name")
@@ -138,15 +160,48 @@ def target_problems(node: Any, key: str, neighbours: Sequence[str] = ()) -> list
         if name not in names and (catch_all is None or difflib.get_close_matches(str(name), names, cutoff=0.8)):
             problems.append(f"{place}: {node['_target_']} takes no such argument{nearest(str(name), names)}")
             continue
-        hint = hints.get(str(name) if name in names else str(catch_all), Any)
-        problems += value_problems(value, hint, place, [other for other in nodes if other != name])
-    if not node.get("_partial_"):
-        problems += [
-            f"{key}.{name}: is missing; {node['_target_']} needs it"
-            for name in names
-            if parameters[name].default is inspect.Parameter.empty and name not in node
+        wanted = hints.get(str(name) if name in names else str(catch_all), Any)
+        if value is None and name in names and parameters[name].default is None:
+            continue  # right whatever the type says
+        problems += value_problems(value, wanted, place, [other for other in nodes if other != name])
+    absent = missing(node, parameters, names, hint)
+    if absent and not node.get("_partial_") and takes_callable(hint):
+        return [
+            *problems,
+            f"{key}: needs _partial_: true, as {node['_target_']} gets {' and '.join(absent)} only later",
         ]
-    return problems
+    return problems + [f"{key}.{name}: is missing; {node['_target_']} needs it" for name in absent]
+
+
+def partial_problems(node: Node, key: str, hint: Any) -> list[str]:
+    """What is wrong with the node's `_partial_`."""
+    partial = node.get("_partial_", False)
+    if not isinstance(partial, bool):
+        return [f"{key}._partial_: {partial!r}; must be true or false"]
+    object_wanted = hint is object or (not is_open(hint) and needs_object(hint) and not takes_callable(hint))
+    return [f"{key}._partial_: must be false, as the object itself is needed here"] if partial and object_wanted else []
+
+
+def missing(node: Node, parameters: Mapping[str, inspect.Parameter], names: Sequence[str], hint: Any) -> list[str]:
+    """The required arguments that neither the node gives nor whoever calls the partial, as far as that is known."""
+    absent = [name for name in names if name not in node]
+    if node.get("_partial_"):
+        calls = [typing.get_args(member)[0] for member in members(hint) if typing.get_args(member) and is_call(member)]
+        if len(calls) != 1 or not isinstance(calls[0], list):
+            return []  # what else it is called with is not said
+        by_position = [name for name in absent if parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        absent = [name for name in absent if name not in by_position[: len(calls[0])]]
+    return [name for name in absent if parameters[name].default is inspect.Parameter.empty]
+
+
+def is_call(hint: Any) -> bool:
+    """Whether the type is a callable's."""
+    return typing.get_origin(Callable[..., Any]) in (hint, typing.get_origin(hint))
+
+
+def takes_callable(hint: Any) -> bool:
+    """Whether a callable, as a partial is one, may be meant for the argument."""
+    return any(is_call(member) for member in members(hint))
 
 
 def resolve(path: str) -> Any:
@@ -202,7 +257,7 @@ def value_problems(value: Any, hint: Any, key: str, neighbours: Sequence[str] = 
     """
     if isinstance(value, Mapping):
         if "_target_" in value or not takes_mapping(hint):
-            return target_problems(value, key, neighbours)
+            return target_problems(value, key, neighbours, hint)
         key_hint, inner = mapping_types(hint)
         problems = [problem for name in value for problem in type_problems(name, key_hint, f"{key}.{name}")]
         if needs_object(inner):
@@ -273,9 +328,16 @@ def type_problems(value: Any, hint: Any, key: str) -> list[str]:
     if not all(is_object(member) or (typing.get_origin(member) and not isinstance(value, list)) for member in others):
         return []  # a list of who knows what, an enumeration
     if set(told) <= {type(None)}:
-        return [f"{key}: {value!r} is no object; give a node with a _target_"] if value is not None else []
+        return [f"{key}: {value!r} is no object; give a node with a _target_{file_named(value, key)}"]
     # What is left cannot stand in a configuration but as a node.
     return mismatch(value, typing.Union[tuple(told)], key)  # noqa: UP007
+
+
+def file_named(value: Any, key: str) -> str:
+    """How a file is chosen, where its name was given as a value: `model.optimizer=sgd`."""
+    group = key.replace(".", "/")
+    is_file = isinstance(value, str) and (conf_dir() / group / f"{value}.yaml").is_file()
+    return f", or choose the file by {group}={value}" if is_file else ""
 
 
 def mismatch(value: Any, hint: Any, key: str) -> list[str]:
@@ -334,7 +396,7 @@ def is_plain(hint: Any) -> bool:
 
 def is_object(hint: Any) -> bool:
     """Whether no plain value is of the type: a callable, or a class of seglit or of a library of its."""
-    if typing.get_origin(hint) is typing.get_origin(Callable[..., Any]):
+    if is_call(hint):
         return True
     if not inspect.isclass(hint) or issubclass(hint, enum.Enum):
         return False
@@ -404,6 +466,8 @@ def schedule_rule(content: Node) -> Iterator[str]:
     if trainer.get("check_val_every_n_epoch", 1) is not None:
         yield "trainer.check_val_every_n_epoch: must be null, as the training data has no epochs"
     interval, accumulated = trainer.get("val_check_interval"), trainer.get("accumulate_grad_batches", 1)
+    if interval is None or isinstance(interval, float) or (isinstance(interval, int) and interval < 1):
+        yield f"trainer.val_check_interval: must be a number of batches, as there are no epochs; got {interval}"
     if isinstance(interval, int) and isinstance(accumulated, int) and interval > steps * accumulated:
         yield (
             f"trainer.val_check_interval: {interval} batches, but the run has {steps * accumulated}: "
@@ -418,15 +482,34 @@ def class_rule(content: Node) -> Iterator[str]:
     data = content["data"]
     if "num_classes" not in data:
         return
-    void, count = data.get("ignore_index", 255), data["num_classes"]
+    count, void = data["num_classes"], data.get("ignore_index", default_of(data, "ignore_index"))
     transforms = walk(data.get("train_transforms"), "data.train_transforms")
     for key, name, value in itertools.chain(walk(content["model"], "model"), transforms):
-        if name == "ignore_index" and value != void:
+        if void is MISSING:
+            pass  # the data has no such notion, or its target has a line of its own
+        elif name == "ignore_index" and value != void:
             yield f"{key}: {value}, but data.ignore_index is {void}; set it there"
+        # A criterion that says nothing would go by its own default; a partial may be told later.
+        elif "_target_" in mapping(value) and "ignore_index" not in value and not value.get("_partial_"):
+            default = default_of(value, "ignore_index")
+            if default is not MISSING and default != void:
+                yield (
+                    f"{key}.ignore_index: is left out and so {default}, but data.ignore_index is {void}; "
+                    "write ${data.ignore_index}"
+                )
         if name == "num_classes" and value != count:
             yield f"{key}: {value}, but data.num_classes is {count}; set it there"
         if name == "class_weight" and isinstance(value, list) and len(value) != count:
             yield f"{key}: {len(value)} weights for data.num_classes={count}; give one for each class"
+
+
+def default_of(node: Node, name: str) -> Any:
+    """What an argument of the node's target is when it is left out; MISSING where there is no such."""
+    try:
+        parameter = signature(resolve(str(node.get("_target_"))))[0].get(name)
+    except ConfigError:
+        return MISSING
+    return MISSING if parameter is None or parameter.default is parameter.empty else parameter.default
 
 
 RULES: tuple[Callable[[Node], Iterator[str]], ...] = (head_rule, paramwise_rule, schedule_rule, class_rule)

@@ -3,8 +3,9 @@
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,32 @@ from yaml import YAMLError
 
 class ConfigError(ValueError):
     """A configuration that would not do what it says; its text is one line for each mistake."""
+
+
+@dataclass(frozen=True)
+class RootConfig:
+    """The root of a configuration: these keys, of these types, and no others."""
+
+    data: Mapping[str, Any]
+    """The data module."""
+    model: Mapping[str, Any]
+    """The Lightning module: net, criterion, optimizer, schedule."""
+    trainer: Mapping[str, Any]
+    """Lightning's Trainer, without callbacks and loggers."""
+    callbacks: Mapping[str, Any]
+    """Callbacks by names of the user's choice; null switches one off."""
+    logger: Mapping[str, Any]
+    """Loggers, likewise."""
+    name: str
+    """What the run is called."""
+    seed: int
+    """What all randomness of the run is drawn from."""
+    output_dir: str
+    """The folder of all that the run writes."""
+    ckpt_path: str | None
+    """A checkpoint to resume from."""
+    test_after_fit: bool
+    """Whether the best checkpoint is tested at the end."""
 
 
 def conf_dir() -> Path:
@@ -38,8 +65,13 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictCon
 
     more = []
     if config_dir is not None:
+        if not config_dir.is_dir():
+            raise ConfigError(f"{config_dir}: no such folder")
         refuse_shadowing(config_dir)
-        more = [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
+        quoted = re.sub(r"(\\*)'", r"\1\1\\'", str(config_dir.resolve()))
+        more = [f"hydra.searchpath=['file://{quoted}']"]
+    # There may be a job around us that goes on needing its own.
+    running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -49,6 +81,8 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictCon
         if message is None:
             raise
         raise ConfigError(message.removeprefix("config: ")) from error
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def refuse_shadowing(folder: Path) -> None:
@@ -65,8 +99,17 @@ def refuse_shadowing(folder: Path) -> None:
 
 
 def to_text(cfg: DictConfig) -> str:
-    """The configuration as YAML with every interpolation resolved."""
-    return OmegaConf.to_yaml(cfg, resolve=True)
+    """The configuration as YAML with every interpolation resolved; `from_text` gives back the very same values."""
+    return OmegaConf.to_yaml(OmegaConf.create(_escaped(OmegaConf.to_container(cfg, resolve=True))))
+
+
+def _escaped(node: Any) -> Any:
+    """The same content, with text that would be read as an interpolation escaped."""
+    if isinstance(node, dict):
+        return {name: _escaped(value) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_escaped(value) for value in node]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", node) if isinstance(node, str) else node
 
 
 def from_text(text: str) -> DictConfig:
@@ -86,7 +129,7 @@ def from_text(text: str) -> DictConfig:
 
 def similar(name: str, choices: Iterable[str]) -> str:
     """`; did you mean 'x'?` with the choice most like `name`; empty if none is like it."""
-    close = difflib.get_close_matches(name, sorted(set(choices)), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, sorted(set(choices)), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
@@ -112,6 +155,8 @@ def explain(error: BaseException) -> str | None:
         cause = error.__cause__
         refused = isinstance(cause, ValueError) or type(cause).__name__ == "MisconfigurationException"
         return f"config: {' '.join(str(cause).split())}" if refused else None
+    if isinstance(error, YAMLError):
+        return f"config: {' '.join(str(error).split())}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return f"config: {_reworded(error)}"
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
@@ -141,8 +186,10 @@ def _reworded(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, name = match.group(1).rpartition("/")
-        if (conf_dir() / group).is_dir():
-            return f"{group}={name}: no such file{nearest(name, _files(group))}"
+        folders = [Path(folder) / group for folder in re.findall(r"path=file://(.+)", str(error))]
+        if any(folder.is_dir() for folder in folders):
+            files = [path.stem for folder in folders for path in folder.glob("*.yaml")]
+            return f"{group}={name}: no such file{nearest(name, files)}"
         return f"{group}: no such group{nearest(group, _groups())}"
     if match := re.search(r"Could not override '([^']+)'\. ?(?:No match in the defaults list|Did you mean)", text):
         group = match.group(1)
@@ -171,10 +218,6 @@ def _unknown_key(error: BaseException, key: str) -> str:
 def _groups() -> list[str]:
     """The folders with files to choose from, as `model/optimizer`."""
     return sorted({path.parent.relative_to(conf_dir()).as_posix() for path in conf_dir().glob("*/**/*.yaml")})
-
-
-def _files(group: str) -> list[str]:
-    return [path.stem for path in (conf_dir() / group).glob("*.yaml")]
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
