@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from seglit.check import check, target_problems
+from seglit.check import check
+from seglit.check.nodes import target_problems
 from seglit.config import ConfigError, RootConfig, compose, conf_dir, explain, from_text, to_text
 
 BASE = ["name=x", "output_dir=out"]
@@ -101,7 +102,7 @@ def test_further_packages_may_be_trusted() -> None:
     cfg = compose(BASE)
     OmegaConf.set_struct(cfg, False)
     cfg.callbacks = {"mine": {"_target_": "pathlib.Path"}}
-    with pytest.raises(ConfigError, match=r"pathlib\.Path is no class of a package"):
+    with pytest.raises(ConfigError, match=r"pathlib\.Path is no class that a checkpoint may name"):
         check(cfg, trusted=False)
     check(cfg, trusted=False, packages=["pathlib"])
 

@@ -9,21 +9,22 @@ from omegaconf import OmegaConf
 
 from seglit.backbones import UNet
 from seglit.blocks import GroupNorm
+from seglit.config import compose
 from seglit.segmentor import Segmentor
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "model" / "net"
 
 
 def configs(group: str) -> list[str]:
-    found = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    found = sorted(path.stem for path in (CONF / group).glob("[!_]*.yaml"))
     assert found, f"no configs in {CONF / group}"
     return found
 
 
 def part(group: str, name: str):
-    """What Hydra makes of the file, given a data set of seven classes."""
-    tree = OmegaConf.create({"data": {"num_classes": 7}, "part": OmegaConf.load(CONF / group / f"{name}.yaml")})
-    return instantiate(tree.part, _convert_="all")
+    """What Hydra makes of the file, given the data set of seven classes."""
+    cfg = compose(["name=x", "output_dir=x", f"model/net/{group}={name}"])
+    return instantiate(cfg.model.net[group], _convert_="all")
 
 
 @pytest.mark.parametrize("name", configs("backbone"))

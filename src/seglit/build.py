@@ -8,6 +8,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from omegaconf import DictConfig
 
 from seglit.config import ConfigError
@@ -48,8 +49,20 @@ def build(cfg: DictConfig) -> Parts:
     module = built(cfg.model, "model")
     callbacks = [built(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node is not None]
     loggers = [built(node, f"logger.{name}") for name, node in cfg.logger.items() if node is not None]
+    # Lightning would put one of its own in the place of a callback that is switched off.
+    kinds = {"enable_progress_bar": ProgressBar, "enable_checkpointing": Checkpoint}
+    switches = {
+        name: any(isinstance(callback, kind) for callback in callbacks)
+        for name, kind in kinds.items()
+        if name not in cfg.trainer
+    }
     trainer = built(
-        cfg.trainer, "trainer", callbacks=callbacks, logger=loggers or False, default_root_dir=str(cfg.output_dir)
+        cfg.trainer,
+        "trainer",
+        callbacks=callbacks,
+        logger=loggers or False,
+        default_root_dir=str(cfg.output_dir),
+        **switches,
     )
     try:
         module.build_optimizer()

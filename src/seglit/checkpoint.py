@@ -15,10 +15,14 @@ from seglit.segmentor import Segmentor
 NET = "net."
 
 
-def read_checkpoint(path: Path) -> tuple[DictConfig, dict[str, Tensor]]:
+def read_checkpoint(path: Path, packages: Sequence[str] = ()) -> tuple[DictConfig, dict[str, Tensor]]:
     """The configuration in a checkpoint, and the weights of the net by parameter name.
 
     The file is read with torch's safe loader, and only classes of seglit and its libraries may be named in it.
+
+    Args:
+        path: the file.
+        packages: further packages whose classes it may name, your own for instance.
 
     Raises:
         ConfigError: names the file where it is missing, not a checkpoint of seglit, or names a foreign class.
@@ -34,15 +38,15 @@ def read_checkpoint(path: Path) -> tuple[DictConfig, dict[str, Tensor]]:
         raise ConfigError(f"{path}: no configuration inside; give a .ckpt that seglit.train wrote")
     cfg = from_text(text)
     try:
-        check(cfg, trusted=False)
+        check(cfg, trusted=False, packages=packages)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     weights = content["state_dict"]
     return cfg, {name.removeprefix(NET): value for name, value in weights.items() if name.startswith(NET)}
 
 
-def override(cfg: DictConfig, changes: Sequence[str]) -> DictConfig:
-    """The configuration with `key=value` changes of keys that it has.
+def override(cfg: DictConfig, changes: Sequence[str], packages: Sequence[str] = ()) -> DictConfig:
+    """The configuration with `key=value` changes of keys that it has; `packages` as for `read_checkpoint`.
 
     Raises:
         ConfigError: names a key that it has not.
@@ -57,7 +61,7 @@ def override(cfg: DictConfig, changes: Sequence[str]) -> DictConfig:
             changed.merge_with_dotlist([change])
         except Exception as error:
             raise ConfigError(f"{key}: no such key in the checkpoint's configuration") from error
-    check(changed, trusted=False)
+    check(changed, trusted=False, packages=packages)
     return changed
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -12,15 +13,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("changes", nargs="*", metavar="key=value", help="changes of that configuration: data.root=...")
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("--output", type=Path, help="folder for the results; beside the checkpoint by default")
+    parser.add_argument("--trust", nargs="+", default=(), metavar="PACKAGE", help="of your own, that it may build from")
     options = parser.parse_intermixed_args(arguments)
 
     from seglit.config import readable_errors
 
     with readable_errors():
-        evaluate(options.checkpoint, options.split, options.changes, options.output)
+        evaluate(options.checkpoint, options.split, options.changes, options.output, options.trust)
 
 
-def evaluate(checkpoint: Path, split: str, changes: list[str], output: Path | None = None) -> dict[str, float | None]:
+def evaluate(
+    checkpoint: Path, split: str, changes: Sequence[str] = (), output: Path | None = None, packages: Sequence[str] = ()
+) -> dict[str, float | None]:
     """Score the net of a checkpoint on one split of its data set; print the table, and write the results.
 
     Writes `evaluation_<split>.json` and `confusion_<split>.png`.
@@ -30,6 +34,7 @@ def evaluate(checkpoint: Path, split: str, changes: list[str], output: Path | No
         split: `val` or `test`.
         changes: `key=value` changes of the checkpoint's configuration.
         output: folder of the results; None: `evaluation` beside the checkpoint.
+        packages: further packages whose classes the checkpoint may name.
 
     Returns:
         The scores by name, see `seglit.callbacks.score_tables.metrics_of`.
@@ -42,8 +47,8 @@ def evaluate(checkpoint: Path, split: str, changes: list[str], output: Path | No
     from seglit.files import write_text
     from seglit.pictures import confusion_figure, save_figure
 
-    cfg, weights = read_checkpoint(checkpoint)
-    cfg = override(cfg, changes)
+    cfg, weights = read_checkpoint(checkpoint, packages)
+    cfg = override(cfg, changes, packages)
     cfg.callbacks = {"progress": cfg.callbacks.get("progress")}
     cfg.logger = {}
     parts = build(cfg)

@@ -1,12 +1,25 @@
 """Files that are whole or not there at all."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a temporary file beside `path`, which then takes its place; if it fails, `path` stays.
+
+    The folder is made if needed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text under a temporary name in the same folder, which is made if needed, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    """Write UTF-8 text; the file at `path` is whole at any time, the old one or the new one."""
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

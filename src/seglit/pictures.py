@@ -1,10 +1,9 @@
 """Pictures of labels, predictions and training runs; arrays and figures, without a display."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
-from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
@@ -13,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 from torch import Tensor
+
+from seglit.files import write_whole
 
 Palette = Sequence[Sequence[int]]
 """A colour for each class: red, green and blue from 0 to 255."""
@@ -258,16 +259,3 @@ def rendered(figure: Figure) -> UInt8[np.ndarray, "_ _ 3"]:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return np.array(Image.open(file).convert("RGB"))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a temporary file beside `path`, which then takes its place; if it fails, `path` stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--scales", type=float, nargs="+", metavar="S", help="average over these scales")
     parser.add_argument("--no-overlay", action="store_true", help="write labels only")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; the best there is by default")
+    parser.add_argument("--trust", nargs="+", default=(), metavar="PACKAGE", help="of your own, that it may build from")
     options = parser.parse_args(arguments)
 
     from seglit.config import readable_errors
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
             scales=options.scales,
             overlays=not options.no_overlay,
             device=options.device,
+            packages=options.trust,
         )
 
 
@@ -49,6 +51,7 @@ def predict(
     scales: Sequence[float] | None = None,
     overlays: bool = True,
     device: str | None = None,
+    packages: Sequence[str] = (),
 ) -> list[Path]:
     """Write a palette PNG of class indices for each image, and an overlay of it on the image.
 
@@ -62,6 +65,7 @@ def predict(
         scales: average over these scales; None: the image's own.
         overlays: write overlays too.
         device: torch's name of the device; None: CUDA where there is one, else the CPU.
+        packages: further packages whose classes the checkpoint may name.
 
     Returns:
         The label files written, in the order of the images.
@@ -80,7 +84,7 @@ def predict(
     from seglit.inference import Inference
     from seglit.pictures import overlay, save_png
 
-    cfg, weights = read_checkpoint(checkpoint)
+    cfg, weights = read_checkpoint(checkpoint, packages)
     images = list(find_images(inputs))
     if not images:
         raise ConfigError(f"{inputs}: no image there; give an image, a folder with images, or a pattern in quotes")

@@ -2,13 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from seglit.check import check
 from seglit.config import ConfigError, conf_dir, readable_errors, refuse_shadowing, to_text
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 
 def main() -> None:
@@ -24,20 +28,24 @@ def _composed(cfg: DictConfig) -> float:
     # Inside as well: Hydra announces what leaves a job in words of its own.
     with readable_errors():
         refuse_user_shadowing()
-        refuse_ddp_in_sweeps(cfg)
-        return run(cfg)
+        try:
+            return run(cfg)
+        except OmegaConfBaseException as error:
+            # What is composed and checked has every key: to read another is no mistake of the user's.
+            raise RuntimeError(f"a mistake in seglit, not in the configuration: {error}") from error
 
 
-def refuse_ddp_in_sweeps(cfg: DictConfig) -> None:
+def refuse_ranks_in_sweeps(trainer: "Trainer") -> None:
     """Refuse a sweep of runs that start themselves again for each rank: the copies would repeat the sweep."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
-    strategy = str(cfg.trainer.get("strategy"))
-    single = cfg.trainer.get("devices") == 1 and cfg.trainer.get("num_nodes") == 1
-    if HydraConfig.get().mode == RunMode.MULTIRUN and strategy in {"ddp", "fsdp", "deepspeed"} and not single:
+    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweep and isinstance(trainer.strategy.launcher, _SubprocessScriptLauncher) and trainer.world_size > 1:
         raise ConfigError(
-            f"trainer.strategy: a sweep cannot use {strategy}, whose ranks would each repeat it; use ddp_spawn"
+            "trainer.strategy: a sweep cannot have several devices by this strategy, as each rank would repeat the "
+            "sweep; use ddp_spawn"
         )
 
 
@@ -74,6 +82,7 @@ def run(cfg: DictConfig) -> float:
     folder = Path(cfg.output_dir)
     seed_everything(cfg.seed, verbose=False)
     parts = build(cfg)
+    refuse_ranks_in_sweeps(parts.trainer)
     Console().print(receipt_tables(receipt(parts.module, parts.datamodule, parts.trainer)))
     parts.datamodule.setup("fit")
     parts.module.measure_class_weight(parts.datamodule)

@@ -17,7 +17,7 @@ class FCNHead(Head):
     Args:
         feature_specs: See `Head`, as for the other arguments not listed here.
         num_classes: See `Head`.
-        channels: Channels of each convolution.
+        channels: Channels of each convolution; None for a quarter of those of the feature.
         num_convs: Number of convolutions, at least 1.
         kernel_size: Size of each convolution, odd.
         dilation: Dilation of each convolution.
@@ -37,7 +37,7 @@ class FCNHead(Head):
         feature_specs: Sequence[FeatureSpec],
         num_classes: int,
         *,
-        channels: int = 512,
+        channels: int | None = None,
         num_convs: int = 2,
         kernel_size: int = 3,
         dilation: int = 1,
@@ -62,8 +62,8 @@ class FCNHead(Head):
         self.convs = nn.Sequential(
             *(
                 conv_norm_relu(
-                    channels if index else self.in_channels,
-                    channels,
+                    self.channels if index else self.in_channels,
+                    self.channels,
                     kernel_size,
                     dilation=dilation,
                     norm=norm,
@@ -72,7 +72,9 @@ class FCNHead(Head):
             )
         )
         self.fusion = (
-            conv_norm_relu(self.in_channels + channels, channels, kernel_size, norm=norm) if concat_input else None
+            conv_norm_relu(self.in_channels + self.channels, self.channels, kernel_size, norm=norm)
+            if concat_input
+            else None
         )
 
     def embed(self, feature: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch _ height width"]:

@@ -20,11 +20,12 @@ class Head(nn.Module, ABC):
         align_corners: How the logits are to be resized to the image, by whoever does so.
         stride: Image pixels per step of the logits.
         in_channels: Channels of the feature that the head reads.
+        channels: Channels of what `embed` returns.
 
     Args:
         feature_specs: What the backbone gives, highest resolution first.
         num_classes: Number of classes, at least 2.
-        channels: Channels of what `embed` returns.
+        channels: Channels of what `embed` returns; None for a quarter of those of the feature.
         in_index: Which feature to read: 0 is the highest resolution, -1 the deepest.
         dropout_ratio: Probability with which training zeroes a whole channel before the classifier.
         align_corners: Whether the centres of corner pixels stay in place when maps are resized.
@@ -39,7 +40,7 @@ class Head(nn.Module, ABC):
         feature_specs: Sequence[FeatureSpec],
         num_classes: int,
         *,
-        channels: int,
+        channels: int | None,
         in_index: int,
         dropout_ratio: float,
         align_corners: bool,
@@ -62,9 +63,10 @@ class Head(nn.Module, ABC):
         self.align_corners = align_corners
         self.stride = feature.stride
         self.in_channels = feature.channels
+        self.channels = max(feature.channels // 4, 1) if channels is None else channels
         self._in_index = in_index
         self.dropout = nn.Dropout2d(dropout_ratio)
-        self.classifier = nn.Conv2d(channels, self.out_channels, 1)
+        self.classifier = nn.Conv2d(self.channels, self.out_channels, 1)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.get_parameter("bias"))
 

@@ -21,7 +21,7 @@ class PSPHead(Head):
     Args:
         feature_specs: See `Head`, as for the other arguments not listed here.
         num_classes: See `Head`.
-        channels: Channels of each pooled branch and of their fusion.
+        channels: Channels of each pooled branch and of their fusion; None for a quarter of those of the feature.
         pool_scales: Each s makes a branch that averages over s x s cells.
         in_index: See `Head`.
         dropout_ratio: See `Head`.
@@ -38,7 +38,7 @@ class PSPHead(Head):
         feature_specs: Sequence[FeatureSpec],
         num_classes: int,
         *,
-        channels: int = 512,
+        channels: int | None = None,
         pool_scales: Sequence[int] = (1, 2, 3, 6),
         in_index: int = -1,
         dropout_ratio: float = 0.1,
@@ -58,8 +58,10 @@ class PSPHead(Head):
         if not pool_scales or min(pool_scales) < 1:
             raise ValueError(f"pool_scales must be one or more positive numbers of cells, got {list(pool_scales)}")
         self.pool_scales = tuple(pool_scales)
-        self.pools = nn.ModuleList(conv_norm_relu(self.in_channels, channels, 1, norm=norm) for _ in pool_scales)
-        self.bottleneck = conv_norm_relu(self.in_channels + len(pool_scales) * channels, channels, 3, norm=norm)
+        self.pools = nn.ModuleList(conv_norm_relu(self.in_channels, self.channels, 1, norm=norm) for _ in pool_scales)
+        self.bottleneck = conv_norm_relu(
+            self.in_channels + len(pool_scales) * self.channels, self.channels, 3, norm=norm
+        )
 
     def embed(self, feature: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch _ height width"]:
         """The feature beside its pooled branches, fused by a convolution."""

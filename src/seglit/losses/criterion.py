@@ -45,6 +45,12 @@ class HeadCriterion(nn.Module):
             raise ValueError(
                 f"losses: no name begins with '{TRAINED}', so nothing would be trained; got {sorted(losses)}"
             )
+        for name, loss in losses.items():
+            if not isinstance(loss, Loss):
+                raise ValueError(
+                    f"losses.{name}: {type(loss).__name__} is no seglit.losses.Loss, so that void, class weights and "
+                    "sampler could not reach it; subclass Loss"
+                )
         if weight < 0:
             raise ValueError(f"weight: must not be negative, got {weight}")
         self.losses = nn.ModuleDict(losses)
@@ -157,6 +163,9 @@ class SegmentationCriterion(nn.Module):
         super().__init__()
         if "decode" not in heads:
             raise ValueError(f"criterion: no criterion for the decode head; got {sorted(heads)}")
+        for name, head in heads.items():
+            if not isinstance(head, HeadCriterion):
+                raise ValueError(f"criterion.{name}: must be a HeadCriterion, got {type(head).__name__}")
         self.heads = nn.ModuleDict(heads)
 
     def head_criteria(self) -> dict[str, HeadCriterion]:
