@@ -6,7 +6,7 @@ READY := .venv/.ready
 ARGS ?=
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup train test test-all check format bench docs build clean
+.PHONY: help setup train test test-slow test-all check format bench docs build clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -22,10 +22,13 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 
 train: $(READY) ## train and evaluate the default experiment on the embedded data (ARGS="key=value ...")
-	$(BIN)/python -m seglit.train $(ARGS)
+	$(BIN)/python -m seglit.train +experiment=bluemarble $(ARGS)
 
 test: $(READY) ## run the default tests
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+test-slow: $(READY) ## run the slow tests alone: every combination of the tricks
+	$(BIN)/python -m pytest -m "slow and not gpu"
 
 test-all: $(READY) ## run every test, the slow ones too
 	$(BIN)/python -m pytest -m "not gpu"

@@ -105,6 +105,8 @@ def test_the_shipped_folder_shadows_nothing() -> None:
         ("/trics: ohem", "trics: no such group; did you mean 'tricks'"),
         ("/tricks: ohm", "tricks=ohm: no such file; did you mean 'ohem'"),
         ("override /modle: fcn_r18-d8", "modle: no such group; did you mean 'model'"),
+        ("override /data: camvid\n  - /tricks: [ohem]", "put the `override` lines of the file last"),
+        ("override /data: camvid\n  - /tricks: ohem", "Override 'data : camvid' is defined before 'tricks: ohem'"),
     ],
 )
 def test_a_slip_in_the_defaults_of_a_file_is_told(default: str, words: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from conftest import tiny_overrides
 from seglit.config import ConfigError, compose
 from seglit.evaluate import evaluate
 from seglit.predict import predict
+from seglit.resume import refuse_changes
 from seglit.train import run
 
 TRICKS = ("head_lr_x10", "ohem", "class_weight", "ce_dice", "avg_non_ignore")
@@ -118,6 +119,22 @@ def test_a_resumed_run_ends_with_the_same_weights(tiny_data: Path, tmp_path: Pat
     resumed = ends(tmp_path / "second", f"ckpt_path='{tmp_path}/first/checkpoints/step=10.ckpt'")
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
+    refused = {
+        "model.optimizer.lr=0.02": "model.optimizer.lr: 0.02, but .* was trained with 0.01",
+        "+tricks=[head_lr_x10]": "model.paramwise.custom_keys: .*, but .* was trained with None",
+        "trainer.max_steps=40": "model.scheduler.total_steps: 40",
+        "trainer.accumulate_grad_batches=2": "trainer.accumulate_grad_batches: 2",
+        "callbacks=ema": "callbacks.ema",
+        "data.num_classes=4": "data.num_classes: 4",
+    }
+    checkpoint = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    for change, message in refused.items():
+        with pytest.raises(ConfigError, match=message):
+            run(compose(tiny_overrides(tiny_data, tmp_path / "third", f"ckpt_path='{checkpoint}'", change)))
+    with pytest.raises(ConfigError, match="no such file"):
+        run(compose(tiny_overrides(tiny_data, tmp_path / "third", "ckpt_path=nowhere.ckpt")))
+    free = compose(tiny_overrides(tiny_data, tmp_path, "data.num_workers=1", "+data.pin_memory=false", "model.compile=true"))
+    refuse_changes(free, checkpoint)
 
 
 def test_evaluate_needs_only_the_checkpoint(trained: Path, tmp_path: Path) -> None:

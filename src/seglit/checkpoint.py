@@ -15,6 +15,24 @@ from seglit.segmentor import Segmentor
 NET = "net."
 
 
+def stored(path: Path) -> tuple[DictConfig, Mapping[str, Any]]:
+    """The configuration in a checkpoint, not yet checked, and all that the file holds; read with torch's safe loader.
+
+    Raises:
+        ConfigError: names the file where it is missing or not a checkpoint of seglit.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; give a .ckpt that seglit.train wrote")
+    try:
+        content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ConfigError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
+    text = content.get("seglit", {}).get("config", "")
+    if not text:
+        raise ConfigError(f"{path}: no configuration inside; give a .ckpt that seglit.train wrote")
+    return from_text(text), content
+
+
 def read_checkpoint(path: Path, packages: Sequence[str] = ()) -> tuple[DictConfig, dict[str, Tensor]]:
     """The configuration in a checkpoint, and the weights of the net by parameter name.
 
@@ -27,16 +45,7 @@ def read_checkpoint(path: Path, packages: Sequence[str] = ()) -> tuple[DictConfi
     Raises:
         ConfigError: names the file where it is missing, not a checkpoint of seglit, or names a foreign class.
     """
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; give a .ckpt that seglit.train wrote")
-    try:
-        content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ConfigError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
-    text = content.get("seglit", {}).get("config", "")
-    if not text:
-        raise ConfigError(f"{path}: no configuration inside; give a .ckpt that seglit.train wrote")
-    cfg = from_text(text)
+    cfg, content = stored(path)
     try:
         check(cfg, trusted=False, packages=packages)
     except ConfigError as error:

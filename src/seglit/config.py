@@ -163,7 +163,18 @@ def explain(error: BaseException) -> str | None:
         return (
             "config: a group, as model or data, is set to the name of a file, model=fcn_r18-d8, or of several, [a, b]"
         )
+    if isinstance(error, AssertionError) and _origin(error).endswith("hydra/core/default_element.py"):
+        # Hydra trips over a list of files that comes after an `override` while it words its refusal.
+        return "config: defaults: a group is listed after an `override`; put the `override` lines of the file last"
     return None
+
+
+def _origin(error: BaseException) -> str:
+    """The file that raised the error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else Path(trace.tb_frame.f_code.co_filename).as_posix()
 
 
 @contextmanager

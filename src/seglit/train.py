@@ -68,6 +68,10 @@ def run(cfg: DictConfig) -> float:
         ConfigError: where the configuration would not do what it says.
     """
     check(cfg)
+    if cfg.ckpt_path:
+        from seglit.resume import refuse_changes
+
+        refuse_changes(cfg, Path(cfg.ckpt_path))
 
     import json
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from seglit.losses import CrossEntropyLoss, DiceLoss, FocalLoss, HeadCriterion, LovaszLoss, TverskyLoss
 from seglit.losses.loss import Loss
 
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
-
-pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden numbers are not on this machine")
+ALL = Path(__file__).resolve().parents[3] / "shared" / "golden"
+GOLDEN = ALL if ALL.is_dir() else Path(__file__).resolve().parents[1] / "golden"
+"""All cases, or the copy of those that our constructors can express."""
 
 
 def build(case: dict, compat: str) -> Loss | str:
