@@ -133,7 +133,9 @@ def test_a_resumed_run_ends_with_the_same_weights(tiny_data: Path, tmp_path: Pat
             run(compose(tiny_overrides(tiny_data, tmp_path / "third", f"ckpt_path='{checkpoint}'", change)))
     with pytest.raises(ConfigError, match="no such file"):
         run(compose(tiny_overrides(tiny_data, tmp_path / "third", "ckpt_path=nowhere.ckpt")))
-    free = compose(tiny_overrides(tiny_data, tmp_path, "data.num_workers=1", "+data.pin_memory=false", "model.compile=true"))
+    free = compose(
+        tiny_overrides(tiny_data, tmp_path, "data.num_workers=1", "+data.pin_memory=false", "model.compile=true")
+    )
     refuse_changes(free, checkpoint)
 
 

@@ -18,13 +18,17 @@ from seglit.module import SegmentationModule
 
 def hush() -> None:
     """Keep Lightning's advertisements, and its warnings about what seglit does on purpose, off the terminal."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for words in (
         r"`isinstance\(treespec, LeafSpec\)` is deprecated",
         r"The '.*dataloader' does not have many workers",
         r"Experiment logs directory .* exists and is not empty",
         r"Checkpoint directory .* exists and is not empty",
         r"The dirpath has changed from",
+        r"You passed `Trainer\(accelerator=.cpu., precision=.16-mixed",  # refused, in words of its own
+        r"`precision=16` is supported for historical reasons",
+        r"It is recommended to use `self.log\('(val|test)/",  # each rank has the confusion matrix of all
     ):
         warnings.filterwarnings("ignore", message=words)
 
@@ -64,11 +68,25 @@ def build(cfg: DictConfig) -> Parts:
         default_root_dir=str(cfg.output_dir),
         **switches,
     )
+    refuse_what_the_device_cannot(trainer, cfg.trainer)
     try:
         module.build_optimizer()
     except ValueError as error:
         raise ConfigError(f"model.paramwise: {error}") from error
     return Parts(datamodule, module, trainer)
+
+
+def refuse_what_the_device_cannot(trainer: Trainer, asked: DictConfig) -> None:
+    """Refuse fp16 where Lightning would quietly take bf16 for it, and norms over several devices that are no GPUs.
+
+    Raises:
+        ConfigError: names the key and the mend.
+    """
+    precision, taken = str(asked.get("precision")), trainer.precision
+    if precision.startswith("16") and taken.startswith("bf16"):
+        raise ConfigError(f"trainer.precision: {precision} is not for this device; it would train with {taken}")
+    if asked.get("sync_batchnorm") and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+        raise ConfigError("trainer.sync_batchnorm: works on GPUs only; leave it out on CPUs")
 
 
 def built(node: DictConfig, key: str, **arguments: Any) -> Any:

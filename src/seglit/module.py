@@ -129,9 +129,7 @@ class SegmentationModule(LightningModule):
 
     def _evaluate(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         labels = batch["labels"]
-        predictions = self.inference.predict(
-            self.net, batch["image"].contiguous(memory_format=self.memory_format), tuple(labels.shape[-2:])
-        )
+        predictions = self.inference.predict(self.net, self._laid_out(batch["image"]), tuple(labels.shape[-2:]))
         self.confusion.update(predictions, labels)
         return {"predictions": predictions}
 
@@ -176,5 +174,9 @@ class SegmentationModule(LightningModule):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The logits of the net's heads."""
-        outputs: dict[str, Tensor] = self.net(image.contiguous(memory_format=self.memory_format))
+        outputs: dict[str, Tensor] = self.net(self._laid_out(image))
         return outputs
+
+    def _laid_out(self, image: Tensor) -> Tensor:
+        """The image in the type and the memory format of the net's weights."""
+        return image.to(self.dtype, memory_format=self.memory_format)

@@ -87,12 +87,14 @@ def run(cfg: DictConfig) -> float:
     seed_everything(cfg.seed, verbose=False)
     parts = build(cfg)
     refuse_ranks_in_sweeps(parts.trainer)
-    Console().print(receipt_tables(receipt(parts.module, parts.datamodule, parts.trainer)))
+    if parts.trainer.is_global_zero:
+        Console().print(receipt_tables(receipt(parts.module, parts.datamodule, parts.trainer)))
     parts.datamodule.setup("fit")
     parts.module.measure_class_weight(parts.datamodule)
-    content = receipt(parts.module, parts.datamodule, parts.trainer)
-    write_text(folder / "receipt.json", json.dumps(content, indent=2) + "\n")
-    write_text(folder / "config.yaml", to_text(cfg))
+    if parts.trainer.is_global_zero:
+        content = receipt(parts.module, parts.datamodule, parts.trainer)
+        write_text(folder / "receipt.json", json.dumps(content, indent=2) + "\n")
+        write_text(folder / "config.yaml", to_text(cfg))
     parts.module.config = checkpoint_config(cfg, parts.datamodule)
     parts.trainer.fit(parts.module, datamodule=parts.datamodule, ckpt_path=cfg.ckpt_path)
     best = parts.trainer.checkpoint_callback
