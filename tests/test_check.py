@@ -56,7 +56,7 @@ MISTAKES = [
         "loss_ce.class_weight: 2 weights for data.num_classes=7",
     ),
     ("model.criterion.decode.compat=mmseg", "model.criterion.decode.compat: 'mmseg' is not of its type"),
-    ("+model.criterion.decodee.weight=1", "model.criterion.decodee: has no _target_; did you mean 'decode'?"),
+    ("+model.criterion.decodee.weight=1", "model.criterion.decodee: the net has no such head; did you mean 'decode'?"),
     ("~model.criterion.aux", "model.criterion.aux: is missing; the net has a head of that name"),
     ("~model.net.auxiliary_heads.aux", "model.criterion.aux: the net has no such head"),
     ("model.net.decode_head._target_=seglit.heads.FCNHed", "seglit.heads has no 'FCNHed'; did you mean 'FCNHead'?"),

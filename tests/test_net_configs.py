@@ -1,7 +1,5 @@
 """Every file of the groups under conf/model/net makes a part that works."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -9,10 +7,10 @@ from omegaconf import OmegaConf
 
 from seglit.backbones import UNet
 from seglit.blocks import GroupNorm
-from seglit.config import compose
+from seglit.config import compose, conf_dir
 from seglit.segmentor import Segmentor
 
-CONF = Path(__file__).resolve().parents[1] / "conf" / "model" / "net"
+CONF = conf_dir() / "model" / "net"
 
 
 def configs(group: str) -> list[str]:

@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from reference.optim import multipliers
+from seglit.config import conf_dir
 from seglit.optim import Schedule, describe_groups, optimizer_defaults, parameter_groups
 
-CONF = Path(__file__).resolve().parents[1] / "conf" / "model"
+CONF = conf_dir() / "model"
 LR, DECAY = 0.5, 0.25
 
 

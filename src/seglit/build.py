@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ def hush() -> None:
         r"Experiment logs directory .* exists and is not empty",
         r"Checkpoint directory .* exists and is not empty",
         r"The dirpath has changed from",
+        r"LightningCLI's args parameter is intended",  # the experiment's configuration is put among them
         r"You passed `Trainer\(accelerator=.cpu., precision=.16-mixed",  # refused, in words of its own
         r"`precision=16` is supported for historical reasons",
         r"It is recommended to use `self.log\('(val|test)/",  # each rank has the confusion matrix of all
@@ -53,35 +55,40 @@ def build(cfg: DictConfig) -> Parts:
     module = built(cfg.model, "model")
     callbacks = [built(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node is not None]
     loggers = [built(node, f"logger.{name}") for name, node in cfg.logger.items() if node is not None]
-    # Lightning would put one of its own in the place of a callback that is switched off.
-    kinds = {"enable_progress_bar": ProgressBar, "enable_checkpointing": Checkpoint}
-    switches = {
-        name: any(isinstance(callback, kind) for callback in callbacks)
-        for name, kind in kinds.items()
-        if name not in cfg.trainer
-    }
+    defaults = {name: value for name, value in own_callbacks(map(type, callbacks)).items() if name not in cfg.trainer}
     trainer = built(
         cfg.trainer,
         "trainer",
         callbacks=callbacks,
         logger=loggers or False,
         default_root_dir=str(cfg.output_dir),
-        **switches,
+        **defaults,
     )
-    refuse_what_the_device_cannot(trainer, cfg.trainer)
-    try:
-        module.build_optimizer()
-    except ValueError as error:
-        raise ConfigError(f"model.paramwise: {error}") from error
-    return Parts(datamodule, module, trainer)
+    parts = Parts(datamodule, module, trainer)
+    refuse_misfits(parts, cfg)
+    return parts
 
 
-def refuse_what_the_device_cannot(trainer: Trainer, asked: DictConfig) -> None:
-    """Refuse fp16 where Lightning would quietly take bf16 for it, and norms over several devices that are no GPUs.
+def own_callbacks(classes: Iterable[type]) -> dict[str, bool]:
+    """Arguments of the Trainer that keep it from putting callbacks of its own in the place of what is switched off."""
+    kinds = {"enable_progress_bar": ProgressBar, "enable_checkpointing": Checkpoint}
+    known = tuple(classes)
+    return {name: any(issubclass(one, kind) for one in known) for name, kind in kinds.items()}
+
+
+def refuse_misfits(parts: Parts, cfg: DictConfig) -> None:
+    """Refuse what only shows when the parts are there: rules without a parameter, and what the device cannot do.
+
+    That is fp16 where Lightning would quietly take bf16 for it, and norms over several devices that are no GPUs.
 
     Raises:
         ConfigError: names the key and the mend.
     """
+    try:
+        parts.module.build_optimizer()
+    except ValueError as error:
+        raise ConfigError(f"model.paramwise: {error}") from error
+    trainer, asked = parts.trainer, cfg.trainer
     precision, taken = str(asked.get("precision")), trainer.precision
     if precision.startswith("16") and taken.startswith("bf16"):
         raise ConfigError(f"trainer.precision: {precision} is not for this device; it would train with {taken}")

@@ -128,10 +128,14 @@ class SegmentationModule(LightningModule):
         return self._evaluate(batch)
 
     def _evaluate(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        labels = batch["labels"]
-        predictions = self.inference.predict(self.net, self._laid_out(batch["image"]), tuple(labels.shape[-2:]))
-        self.confusion.update(predictions, labels)
-        return {"predictions": predictions}
+        result = self.predict_step(batch, 0)
+        self.confusion.update(result["predictions"], batch["labels"])
+        return result
+
+    def predict_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Tensor]:
+        """The predictions of one batch, `{"predictions": int64 batch height width}`."""
+        size: tuple[int, int] = batch["image"].shape[-2:]
+        return {"predictions": self.inference.predict(self.net, self._laid_out(batch["image"]), size)}
 
     def on_validation_epoch_end(self) -> None:
         """Score the validation split."""

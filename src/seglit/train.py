@@ -14,6 +14,8 @@ from seglit.config import ConfigError, conf_dir, readable_errors, refuse_shadowi
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
+    from seglit.build import Parts
+
 
 def main() -> None:
     """The command. A mistake in the configuration is one line on standard error and exit status 2."""
@@ -73,29 +75,15 @@ def run(cfg: DictConfig) -> float:
 
         refuse_changes(cfg, Path(cfg.ckpt_path))
 
-    import json
-
     import torch
     from lightning.pytorch import seed_everything
-    from rich.console import Console
 
     from seglit.build import build
-    from seglit.files import write_text
-    from seglit.receipt import receipt, receipt_tables
 
-    folder = Path(cfg.output_dir)
     seed_everything(cfg.seed, verbose=False)
     parts = build(cfg)
     refuse_ranks_in_sweeps(parts.trainer)
-    if parts.trainer.is_global_zero:
-        Console().print(receipt_tables(receipt(parts.module, parts.datamodule, parts.trainer)))
-    parts.datamodule.setup("fit")
-    parts.module.measure_class_weight(parts.datamodule)
-    if parts.trainer.is_global_zero:
-        content = receipt(parts.module, parts.datamodule, parts.trainer)
-        write_text(folder / "receipt.json", json.dumps(content, indent=2) + "\n")
-        write_text(folder / "config.yaml", to_text(cfg))
-    parts.module.config = checkpoint_config(cfg, parts.datamodule)
+    prepare(cfg, parts)
     parts.trainer.fit(parts.module, datamodule=parts.datamodule, ckpt_path=cfg.ckpt_path)
     best = parts.trainer.checkpoint_callback
     if cfg.test_after_fit:
@@ -105,9 +93,30 @@ def run(cfg: DictConfig) -> float:
         parts.trainer.test(parts.module, datamodule=parts.datamodule, verbose=False)
         if parts.trainer.is_global_zero:
             score = float(parts.trainer.callback_metrics["test/miou"])
-            print(f"test mIoU {score:.4f}; the run is in {folder}")
+            print(f"test mIoU {score:.4f}; the run is in {cfg.output_dir}")
     best_score = getattr(best, "best_model_score", None)
     return float("nan") if best_score is None else float(best_score)
+
+
+def prepare(cfg: DictConfig, parts: "Parts") -> None:
+    """Print and store what will run, and give the module what its checkpoints shall hold."""
+    import json
+
+    from rich.console import Console
+
+    from seglit.files import write_text
+    from seglit.receipt import receipt, receipt_tables
+
+    folder = Path(cfg.output_dir)
+    if parts.trainer.is_global_zero:
+        Console().print(receipt_tables(receipt(parts.module, parts.datamodule, parts.trainer)))
+    parts.datamodule.setup("fit")
+    parts.module.measure_class_weight(parts.datamodule)
+    if parts.trainer.is_global_zero:
+        content = receipt(parts.module, parts.datamodule, parts.trainer)
+        write_text(folder / "receipt.json", json.dumps(content, indent=2) + "\n")
+        write_text(folder / "config.yaml", to_text(cfg))
+    parts.module.config = checkpoint_config(cfg, parts.datamodule)
 
 
 def checkpoint_config(cfg: DictConfig, datamodule: Any) -> str:

@@ -7,11 +7,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from seglit.config import conf_dir
 from seglit.data.datamodule import SegmentationDataModule
 from seglit.data.transforms import Augmentation
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CONF = REPOSITORY / "conf"
+CONF = conf_dir()
 SHARED = REPOSITORY.parent / "shared" / "data"
 SETS = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
 PIPELINES = sorted(path.stem for path in (CONF / "data" / "train_transforms").glob("*.yaml"))

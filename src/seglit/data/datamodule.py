@@ -21,7 +21,7 @@ from seglit.data.sampling import EvaluationSampler, TrainingSampler
 from seglit.data.statistics import LabelStatistics, label_statistics
 from seglit.data.transforms import Augmentation, Transforms
 
-STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
+STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
 class SegmentationDataModule(LightningDataModule):
@@ -146,7 +146,7 @@ class SegmentationDataModule(LightningDataModule):
         """Finds the files that a stage needs, so that a missing one stops the run before it begins.
 
         Args:
-            stage: `fit`, `validate`, `test`, or `predict`, which needs none.
+            stage: `fit`, `validate`, `test` or `predict`.
 
         Raises:
             DataError: See `seglit.data.pairs.find_pairs`.
@@ -178,6 +178,10 @@ class SegmentationDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader[Sample]:
         """This rank's share of the test samples, each once."""
         return self._evaluation_loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """What `test_dataloader` gives; for images without labels there is `seglit.predict`."""
+        return self.test_dataloader()
 
     def on_after_batch_transfer(self, batch: StoredBatch, dataloader_idx: int) -> dict[str, Any]:
         """The batch with its image normalised, float32, and its labels int64."""

@@ -156,13 +156,17 @@ class SegmentationCriterion(nn.Module):
     """One criterion for each head of the net.
 
     Args:
-        **heads: name of the head -> its criterion; `decode`, and the names of the auxiliary heads.
+        decode: that of the decode head.
+        aux: that of the auxiliary head which is called so; None if there is none.
+        **more: those of further auxiliary heads, by their names.
+
+    Raises:
+        ValueError: if one is no `HeadCriterion`.
     """
 
-    def __init__(self, **heads: HeadCriterion) -> None:
+    def __init__(self, decode: HeadCriterion, aux: HeadCriterion | None = None, **more: HeadCriterion) -> None:
         super().__init__()
-        if "decode" not in heads:
-            raise ValueError(f"criterion: no criterion for the decode head; got {sorted(heads)}")
+        heads = {"decode": decode} | ({} if aux is None else {"aux": aux}) | more
         for name, head in heads.items():
             if not isinstance(head, HeadCriterion):
                 raise ValueError(f"criterion.{name}: must be a HeadCriterion, got {type(head).__name__}")
