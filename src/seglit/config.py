@@ -13,6 +13,14 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from yaml import YAMLError
 
+PLUGINS = {
+    "hydra/sweeper/optuna": "optuna",
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/launcher/submitit_slurm": "slurm",
+}
+"""Files of Hydra's plugins, and the extra of seglit that brings each."""
+
 
 class ConfigError(ValueError):
     """A configuration that would not do what it says; its text is one line for each mistake."""
@@ -197,6 +205,8 @@ def _reworded(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, name = match.group(1).rpartition("/")
+        if match.group(1) in PLUGINS:
+            return f"{group}={name}: is a plugin that is not installed; pip install 'seglit[{PLUGINS[match.group(1)]}]'"
         folders = [Path(folder) / group for folder in re.findall(r"path=file://(.+)", str(error))]
         if any(folder.is_dir() for folder in folders):
             files = [path.stem for folder in folders for path in folder.glob("*.yaml")]

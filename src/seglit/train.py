@@ -113,10 +113,17 @@ def prepare(cfg: DictConfig, parts: "Parts") -> None:
     parts.datamodule.setup("fit")
     parts.module.measure_class_weight(parts.datamodule)
     if parts.trainer.is_global_zero:
-        content = receipt(parts.module, parts.datamodule, parts.trainer)
+        content = receipt(parts.module, parts.datamodule, parts.trainer) | {"overrides": job_overrides()}
         write_text(folder / "receipt.json", json.dumps(content, indent=2) + "\n")
         write_text(folder / "config.yaml", to_text(cfg))
     parts.module.config = checkpoint_config(cfg, parts.datamodule)
+
+
+def job_overrides() -> list[str]:
+    """What the command line of the job says, or in a sweep its share of it; empty outside of Hydra's jobs."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def checkpoint_config(cfg: DictConfig, datamodule: Any) -> str:
