@@ -106,6 +106,7 @@ def built(node: DictConfig, key: str, **arguments: Any) -> Any:
         return instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
         cause = error.__cause__
-        if isinstance(cause, ValueError):
-            raise ConfigError(f"{key}: {cause}") from error
+        # Optional packages are asked for by name, here Lightning's loggers and timm.
+        if isinstance(cause, ValueError | ImportError):
+            raise ConfigError(f"{key}: {' '.join(str(cause).split())}") from error
         raise
