@@ -156,7 +156,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, ConfigError):
         return "\n".join(f"config: {line}" for line in str(error).splitlines())
     if isinstance(error, DataError):
-        return f"data: {error}"
+        # From a process that loads samples it comes with the trace of that process before its words.
+        return f"data: {str(error).rpartition('seglit.data.errors.DataError: ')[2].strip()}"
     if isinstance(error, InstantiationException):
         # A constructor failed. Lightning refuses devices that are not there with an exception of its own, here by name,
         # as its import takes seconds; any other failure is a bug.

@@ -1,0 +1,131 @@
+"""The documentation does what it says: the tutorial to the letter, every command, every snippet, every link."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import make_reference
+from seglit.check import check
+from seglit.config import compose
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> Iterator[tuple[str, str, str]]:
+    """Language, title and text of each fenced block."""
+    for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        yield match.group(1), match.group(2) or "", match.group(3)
+
+
+def python(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return started([sys.executable, "-c", text], folder)
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return started([sys.executable if word == "python" else word for word in shlex.split(command)], folder)
+
+
+def started(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_the_tutorial_to_the_letter(tmp_path: Path) -> None:
+    ran = 0
+    for language, title, text in blocks(ROOT / "docs" / "tutorial.md"):
+        if title:
+            (tmp_path / title).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / title).write_text(text)
+        elif language == "python":
+            done = python(text, tmp_path)
+            assert done.returncode == 0, done.stderr
+        elif language == "bash":
+            for command in text.splitlines():
+                done = shell(command, tmp_path)
+                assert done.returncode == 0, f"{command}\n{done.stderr}"
+                ran += 1
+        else:
+            assert language == "console"
+            command, _, expected = text.removeprefix("$ ").partition("\n")
+            done = shell(command, tmp_path)
+            assert done.returncode == 2
+            assert done.stderr == expected
+            ran += 1
+    assert ran == 8
+    assert len(list((tmp_path / "labels").glob("*.png"))) == 12
+    for name in ("first", "shapes", "ohem"):
+        assert (tmp_path / "runs" / name / "pictures" / "curves.png").is_file()
+
+
+def commands() -> list[str]:
+    """Every command line of seglit.train in a shell block, but for those of the tutorial, which are run."""
+    found = []
+    for page in PAGES:
+        for language, _, text in blocks(page):
+            if language in {"bash", "console"} and page.name != "tutorial.md":
+                lines = [line.removeprefix("$ ").split("   #")[0] for line in text.splitlines()]
+                found += [line for line in lines if line.startswith("python -m seglit.train")]
+    return found
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_commands_compose(command: str) -> None:
+    words = shlex.split(command)[3:]
+    if words == ["+model.optimizer.lrr=0.1"]:
+        pytest.skip("an example of a mistake, which the tests of the check have")
+    chosen = []
+    for word in (word for word in words if word != "-m"):
+        name, _, value = word.partition("=")
+        # Of a sweep, its last job.
+        chosen.append(f"{name}={re.split(r',(?![^[]*])', value)[-1]}" if "-m" in words else word)
+    check(compose(["name=x", "output_dir=x", *chosen]))
+
+
+def test_there_are_commands_to_compose() -> None:
+    assert len(commands()) >= 6
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_yaml_is_an_overlay_that_composes(page: Path, tmp_path: Path) -> None:
+    for place, (language, title, text) in enumerate(blocks(page)):
+        if language == "yaml" and not title:
+            content = yaml.safe_load(text)
+            (tmp_path / "experiment").mkdir(exist_ok=True)
+            header = "" if text.startswith("# @package") else "# @package _global_\n"
+            (tmp_path / "experiment" / f"snippet{place}.yaml").write_text(header + text)
+            cfg = compose([f"+experiment=snippet{place}", "name=x", "output_dir=x"], tmp_path)
+            check(cfg)
+            assert set(content) <= set(cfg)
+
+
+def test_python_of_the_pages_runs(tmp_path: Path) -> None:
+    ran = 0
+    for page in PAGES:
+        for language, title, text in blocks(page):
+            if language == "python" and not title and page.name == "lightning-cli.md":
+                done = python(text, tmp_path)
+                assert done.returncode == 0, done.stderr
+                ran += 1
+    assert ran == 1
+
+
+def test_the_reference_is_up_to_date() -> None:
+    make_reference.main(["--check"])
+
+
+def test_the_site_builds_and_has_no_dead_link(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="the documentation's tools are optional")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "reference" / "index.html").is_file()
