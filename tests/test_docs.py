@@ -8,12 +8,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import make_reference
+from conftest import tiny_overrides, write_tiny_data
 from seglit.check import check
-from seglit.config import compose
+from seglit.config import compose, explain
+from seglit.train import run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -88,6 +92,65 @@ def test_commands_compose(command: str) -> None:
         # Of a sweep, its last job.
         chosen.append(f"{name}={re.split(r',(?![^[]*])', value)[-1]}" if "-m" in words else word)
     check(compose(["name=x", "output_dir=x", *chosen]))
+
+
+ROW = re.compile(r"^\| (.+?) \| `(.+)` \|$", re.MULTILINE)
+TABLES = (ROOT / "docs" / "mistakes.md").read_text(encoding="utf-8").split("## In the data")
+SAID = [(word.strip("`"), answer) for word, answer in ROW.findall(TABLES[0])]
+PLANTED = ROW.findall(TABLES[1])
+
+
+def answer_to(overrides: list[str]) -> str | None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011, its words are what is compared
+        run(compose(overrides))
+    return explain(caught.value)
+
+
+@pytest.mark.parametrize(("mistake", "answer"), SAID, ids=[mistake for mistake, _ in SAID])
+def test_a_mistake_on_the_command_line(mistake: str, answer: str, tmp_path: Path) -> None:
+    assert answer_to(["name=x", f"output_dir={tmp_path}/run", mistake]) == answer
+    assert not (tmp_path / "run").exists()
+
+
+def plant(mistake: str, images: Path, masks: Path) -> None:
+    """Make the mistake in the files of a split."""
+    image, mask = images / "0.png", masks / "0.png"
+    labels = np.array(Image.open(mask))
+    match mistake:
+        case "a mask of 3 classes holds a 9":
+            labels[5, 7] = 9
+            Image.fromarray(labels).save(mask)
+        case "a mask is an RGB picture":
+            Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(mask)
+        case "a mask is missing":
+            mask.unlink()
+        case "a mask has another size than its image":
+            Image.fromarray(labels[:, :40]).save(mask)
+        case "a mask is a JPEG":
+            Image.fromarray(labels).save(mask.with_suffix(".jpg"), quality=40)
+            mask.unlink()
+        case "an image is cut short":
+            image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+        case "an image has 16 bits":
+            Image.fromarray(np.full((48, 48), 300, np.uint16)).save(image)
+        case "the folder of a split is empty":
+            for path in images.iterdir():
+                path.unlink()
+        case _:
+            raise AssertionError(f"the page has a mistake that is not made here: {mistake}")
+
+
+@pytest.mark.parametrize(("mistake", "answer"), PLANTED, ids=[mistake for mistake, _ in PLANTED])
+def test_a_mistake_in_the_data(mistake: str, answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tiny_data(Path("my_data"))
+    plant(mistake, Path("my_data/images/train"), Path("my_data/masks/train"))
+    assert answer_to(["name=x", *tiny_overrides(Path("my_data"), Path("run"))]) == answer
+
+
+def test_the_page_of_mistakes_has_thirty_and_more() -> None:
+    assert len(SAID) >= 25
+    assert len(PLANTED) == 8
 
 
 def test_there_are_commands_to_compose() -> None:

@@ -217,7 +217,6 @@ REFUSED = [
     (lambda: OHEMPixelSampler(None, 0), "keeps no pixel"),
     (lambda: HeadCriterion({"ce": CrossEntropyLoss()}), "nothing would be trained"),
     (lambda: HeadCriterion({"loss_ce": CrossEntropyLoss()}, weight=-1.0), "weight"),
-    (lambda: SegmentationCriterion(aux=HeadCriterion({"loss_ce": CrossEntropyLoss()})), "decode head"),
 ]
 
 

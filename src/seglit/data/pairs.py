@@ -110,8 +110,8 @@ def _find_files(root: Path, pattern: str, purpose: str) -> dict[str, Path]:
 def _walk(top: Path) -> Iterator[Path]:
     # Data sets are often put together from links to folders, hence followlinks.
     for folder, subfolders, files in os.walk(top, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for name in files:
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(files):
             if not name.startswith(".") and name.lower().endswith(IMAGE_ENDINGS):
                 yield Path(folder, name)
 
