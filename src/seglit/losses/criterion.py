@@ -1,7 +1,8 @@
 """Criteria: from the logits of each head to named loss terms."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,12 @@ from seglit.losses import mmseg
 from seglit.losses.loss import Loss
 from seglit.losses.ohem import OHEMPixelSampler
 from seglit.losses.pixels import Pixels
+from seglit.losses.ranks import ALONE, Ranks
 
 Compat = Literal["mmseg-0.25", "mmseg-1.2"]
+Key = TypeVar("Key", bound=Hashable)
+Totals = dict[tuple[str, str], Tensor]
+"""Sums over a batch, by the name of a term, or none for what is watched, and that of the sum."""
 TRAINED = "loss_"
 """Terms whose name begins so are summed into the loss; any other is logged only."""
 
@@ -79,8 +84,12 @@ class HeadCriterion(nn.Module):
         logits: Float[Tensor, "batch channels low_height low_width"],
         labels: Int64[Tensor, "batch height width"],
         align_corners: bool = False,
+        ranks: Ranks = ALONE,
     ) -> dict[str, Float[Tensor, ""]]:
-        """The terms of this head, and `acc_seg`, the percentage of valid pixels that are right.
+        """The terms of this head, and what is watched beside them.
+
+        That is `acc_seg`, the percentage of valid pixels that are right, and with a sampler `kept_share`, the share of
+        valid pixels that it kept, and `kept_thresh`, the probability that their true classes do not exceed.
 
         Computed in float32, or in float64 for logits of that type, whatever the precision around it.
 
@@ -88,31 +97,55 @@ class HeadCriterion(nn.Module):
             logits: at any stride; upsampled bilinearly to the size of the labels.
             labels: class indices, and `ignore_index` where nobody knows.
             align_corners: how the head that made the logits upsamples.
+            ranks: who shares the batch; the terms are those of the whole of it, on each rank.
         """
         with torch.autocast(logits.device.type, enabled=False):
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            if logits.shape[-2:] != labels.shape[-2:]:
-                logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=align_corners)
-            pixels = Pixels(logits, labels, self.ignore_index)
-            if self.compat is not None:
-                terms = mmseg.terms(self.named_losses(), self.sampler, pixels, self.compat)
-                accuracy = mmseg.accuracy(pixels)
-            else:
-                terms = self._terms(pixels)
-                accuracy = pixels.accuracy()
-        return {name: self.weight * term for name, term in terms.items()} | {"acc_seg": accuracy}
+            pixels = self.pixels(logits, labels, align_corners, ranks)
+            return self.terms(pixels, summed(self.totals(pixels), ranks))
 
-    def _terms(self, pixels: Pixels) -> dict[str, Tensor]:
-        if self.sampler is not None:
-            with torch.no_grad():
-                surprise = pixels.surprise(use_sigmoid=self.use_sigmoid)
-                kept = self.sampler(surprise, pixels.valid)
-            pixels = Pixels(pixels.logits, pixels.labels, pixels.ignore_index, kept)
-        terms = {}
+    def pixels(self, logits: Tensor, labels: Tensor, align_corners: bool = False, ranks: Ranks = ALONE) -> Pixels:
+        """The logits at the size of the labels, in float32 at least, and the sampler's choice among them."""
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if logits.shape[-2:] != labels.shape[-2:]:
+            logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=align_corners)
+        pixels = Pixels(logits, labels, self.ignore_index)
+        if self.sampler is None or self.compat is not None:
+            return pixels
+        with torch.no_grad():
+            surprise = pixels.surprise(use_sigmoid=self.use_sigmoid)
+            limit = self.sampler.limit(surprise, pixels.valid, ranks)
+            return replace(pixels, kept=pixels.valid & (surprise >= limit), limit=limit)
+
+    def totals(self, pixels: Pixels) -> Totals:
+        """What `terms` needs to know of the batch, by term and name; sums over its images."""
+        if self.compat is not None:
+            return {}
+        totals: Totals = {}
         for name, loss in self.named_losses().items():
             with torch.set_grad_enabled(torch.is_grad_enabled() and name.startswith(TRAINED)):
-                terms[name] = loss(pixels)
-        return terms
+                totals |= {(name, key): value for key, value in loss.counted_totals(pixels).items()}
+        return totals | {("", key): value for key, value in self._counts(pixels).items()}
+
+    def terms(self, pixels: Pixels, totals: Totals) -> dict[str, Float[Tensor, ""]]:
+        """The terms, and what is watched, from the totals of this batch or of a greater one that it is a part of."""
+        if self.compat is not None:
+            terms = mmseg.terms(self.named_losses(), self.sampler, pixels, self.compat)
+            return {name: self.weight * term for name, term in terms.items()} | {"acc_seg": mmseg.accuracy(pixels)}
+        terms = {}
+        for name, loss in self.named_losses().items():
+            of_loss = {key: value for (term, key), value in totals.items() if term == name}
+            terms[name] = self.weight * loss.loss_weight * loss.finish(of_loss)
+        valid = totals["", "valid"].clamp(min=1)
+        watched = {"acc_seg": 100.0 * totals["", "correct"] / valid}
+        if pixels.limit is not None:
+            watched |= {"kept_share": totals["", "kept"] / valid, "kept_thresh": torch.exp(-pixels.limit)}
+        return terms | watched
+
+    def _counts(self, pixels: Pixels) -> dict[str, Tensor]:
+        counts = {"valid": pixels.valid, "correct": pixels.correct()}
+        if pixels.kept is not None:
+            counts["kept"] = pixels.counted
+        return {name: chosen.sum().to(pixels.logits.dtype) for name, chosen in counts.items()}
 
     def check(self, num_classes: int, channels: int) -> None:
         """Refuse losses that do not fit the head's classes and channels.
@@ -152,6 +185,19 @@ class HeadCriterion(nn.Module):
         ]
 
 
+def summed(totals: dict[Key, Tensor], ranks: Ranks) -> dict[Key, Tensor]:
+    """The totals of all ranks; the gradient is that of this rank's part of them."""
+    if ranks.size == 1:
+        return totals
+    sums = ranks.summed(list(totals.values()))
+    return {key: own + (total - own.detach()) for (key, own), total in zip(totals.items(), sums, strict=True)}
+
+
+def total_loss(terms: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+    """The sum of the terms, by `head.name`, that are trained."""
+    return torch.stack([term for name, term in terms.items() if name.split(".", 1)[1].startswith(TRAINED)]).sum()
+
+
 class SegmentationCriterion(nn.Module):
     """One criterion for each head of the net.
 
@@ -181,13 +227,18 @@ class SegmentationCriterion(nn.Module):
         outputs: Mapping[str, Tensor],
         labels: Int64[Tensor, "batch height width"],
         align_corners: Mapping[str, bool] | None = None,
+        ranks: Ranks = ALONE,
     ) -> dict[str, Float[Tensor, ""]]:
         """`loss`, the sum of all trained terms, then each term as `head.name`.
+
+        With `ranks`, the terms are those of the batch that all ranks share, and the gradients, added over the ranks,
+        are its gradients.
 
         Args:
             outputs: logits of each head, at its own stride.
             labels: class indices at full size.
             align_corners: how each head upsamples; False for a head that is not named.
+            ranks: who shares the batch.
 
         Raises:
             ValueError: where the heads of `outputs` are not those of this criterion.
@@ -195,13 +246,27 @@ class SegmentationCriterion(nn.Module):
         if set(outputs) != set(self.heads):
             raise ValueError(f"criterion: heads {sorted(self.heads)} but outputs of {sorted(outputs)}")
         aligned = align_corners or {}
-        terms = {
-            f"{head}.{name}": term
-            for head, criterion in self.heads.items()
-            for name, term in criterion(outputs[head], labels, aligned.get(head, False)).items()
-        }
-        trained = [term for name, term in terms.items() if name.split(".", 1)[1].startswith(TRAINED)]
-        return {"loss": torch.stack(trained).sum()} | terms
+        device = next(iter(outputs.values())).device.type
+        with torch.autocast(device, enabled=False):
+            pixels = {
+                name: head.pixels(outputs[name], labels, aligned.get(name, False), ranks)
+                for name, head in self.head_criteria().items()
+            }
+            totals = {
+                (name, *key): value
+                for name, head in self.head_criteria().items()
+                for key, value in head.totals(pixels[name]).items()
+            }
+            # One exchange for all heads and losses.
+            totals = summed(totals, ranks)
+            terms = {
+                f"{name}.{term}": value
+                for name, head in self.head_criteria().items()
+                for term, value in head.terms(
+                    pixels[name], {key[1:]: value for key, value in totals.items() if key[0] == name}
+                ).items()
+            }
+        return {"loss": total_loss(terms)} | terms
 
     def check(self, num_classes: int, channels: Mapping[str, int]) -> None:
         """Refuse criteria that do not fit the net.

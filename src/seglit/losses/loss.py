@@ -1,7 +1,7 @@
 """What every loss is: a module from pixels to one number, with a weight and, optionally, a weight per class."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -46,9 +46,29 @@ class Loss(nn.Module, ABC):
             # A wrong rule is refused now, not when the labels have been counted.
             measured_class_weight(self.class_weight_rule, torch.ones(2).long(), torch.ones(2).long())
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the `totals` of parts of a batch, such as those of ranks, add up to the totals of the batch."""
+        return True
+
+    @property
     @abstractmethod
-    def value(self, pixels: Pixels) -> Float[Tensor, ""]:
-        """The loss before `loss_weight`; zero, with zero gradient, where no pixel counts."""
+    def is_mean(self) -> bool:
+        """Whether the loss is a sum over pixels or images divided by their number: `finish` is `sum / divisor`."""
+
+    @abstractmethod
+    def totals(self, pixels: Pixels) -> dict[str, Tensor]:
+        """What `finish` needs to know of a batch; sums over its images, differentiable in the logits."""
+
+    def finish(self, totals: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """The loss before `loss_weight`, from the totals; zero, with zero gradient, where no pixel counts."""
+        divisor = totals["divisor"]
+        # A sum over nothing is zero, so any divisor but zero keeps value and gradient at zero.
+        return totals["sum"] / torch.where(divisor > 0, divisor, 1.0)
+
+    def divisor_of(self, pixels: Pixels) -> Float[Tensor, ""]:
+        """Of a loss that is a mean, the `divisor` of its totals. Depends on labels and choice, not on logits."""
+        raise NotImplementedError(f"{type(self).__name__} is no mean")
 
     def divisor_name(self, *, sampled: bool) -> str:
         """What the sum over pixels is divided by, for the receipt. `sampled`: the head has a sampler."""
@@ -56,12 +76,20 @@ class Loss(nn.Module, ABC):
 
     def forward(self, pixels: Pixels) -> Float[Tensor, ""]:
         """`loss_weight` times the loss of the pixels."""
+        return self.loss_weight * self.finish(self.counted_totals(pixels))
+
+    def counted_totals(self, pixels: Pixels) -> dict[str, Tensor]:
+        """The totals, once class weights are known.
+
+        Raises:
+            RuntimeError: where `class_weight="auto"` has not been measured.
+        """
         if self.class_weight_rule is not None and self.class_weight is None:
             raise RuntimeError(
                 f"class_weight '{self.class_weight_origin}' is not measured yet; "
                 "call measure_class_weight with the counts of the training labels"
             )
-        return self.loss_weight * self.value(pixels)
+        return self.totals(pixels)
 
     def measure_class_weight(self, pixels: Int64[Tensor, " classes"], image_pixels: Int64[Tensor, " classes"]) -> None:
         """Settle `class_weight="auto"` from the counts of the training labels; see `measured_class_weight`."""
@@ -78,3 +106,10 @@ class Loss(nn.Module, ABC):
             raise ValueError(
                 f"class_weight: {len(self.class_weight)} weights for {num_classes} classes; give one per class"
             )
+
+
+def image_count(pixels: Pixels, class_weight: tuple[float, ...] | None, *, counted: bool) -> Float[Tensor, ""]:
+    """The number of images; `counted`: of those in which a pixel counts."""
+    if not counted:
+        return pixels.logits.new_tensor(float(len(pixels.labels)))
+    return (pixels.weight(class_weight).sum((1, 2)) > 0).sum().to(pixels.logits.dtype)

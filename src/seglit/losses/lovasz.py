@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from seglit.losses.loss import ClassWeight, Loss
+from seglit.losses.loss import ClassWeight, Loss, image_count
 from seglit.losses.pixels import Pixels
 
 
@@ -46,17 +46,30 @@ class LovaszLoss(Loss):
         self.per_image = per_image
         self.avg_non_ignore = avg_non_ignore
 
-    def value(self, pixels: Pixels) -> Float[Tensor, ""]:
-        """See `Loss.value`."""
-        weight = pixels.weight(self.class_weight)
-        terms, present = self.class_terms(pixels, weight)
+    @property
+    def adds_up(self) -> bool:
+        """See `Loss.adds_up`: only where no pixel is sorted among those of another image."""
+        return self.per_image
+
+    @property
+    def is_mean(self) -> bool:
+        """See `Loss.is_mean`."""
+        return self.per_image
+
+    def totals(self, pixels: Pixels) -> dict[str, Tensor]:
+        """See `Loss.totals`."""
+        terms, present = self.class_terms(pixels, pixels.weight(self.class_weight))
         counted = self.counted_classes(present)
-        if 0 <= pixels.ignore_index < pixels.channels > 1:
-            counted[:, pixels.ignore_index] = False
+        if pixels.ignored_class is not None:
+            counted[:, pixels.ignored_class] = False
         images = (terms * counted).sum(1) / counted.sum(1).clamp(min=1)
-        if self.avg_non_ignore:
-            return images.sum() / (weight.sum((1, 2)) > 0).sum().clamp(min=1)
-        return images.mean()
+        return {"sum": images.sum(), "divisor": self.divisor_of(pixels)}
+
+    def divisor_of(self, pixels: Pixels) -> Float[Tensor, ""]:
+        """See `Loss.divisor_of`."""
+        if not self.per_image:
+            return pixels.logits.new_tensor(1.0)
+        return image_count(pixels, self.class_weight, counted=self.avg_non_ignore)
 
     def class_terms(
         self, pixels: Pixels, weight: Float[Tensor, "batch height width"]

@@ -3,8 +3,14 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+
+from seglit.losses.ranks import ALONE, Ranks
+
+DIGIT_BITS = 11
+DIGITS = 1 << DIGIT_BITS
+"""Bits of a number that one histogram tells, and what they can be."""
 
 
 def hard_pixels(
@@ -13,28 +19,86 @@ def hard_pixels(
     *,
     thresh: float | None,
     min_kept: int,
+    ranks: Ranks = ALONE,
 ) -> Bool[Tensor, "batch height width"]:
-    """Online hard example mining (Shrivastava et al., CVPR 2016) over the pixels of a batch.
+    """Online hard example mining (Shrivastava et al., CVPR 2016) over the pixels of a batch: `losses >= limit`.
 
-    Keeps every valid pixel whose true class has probability below `thresh`, and the `min_kept * batch` hardest, or
-    all valid ones if there are fewer. Pixels as hard as the last of these are kept as well, so that the choice does not
-    depend on the order of pixels. A void pixel is never kept.
+    A void pixel is never kept. Arguments as for `hardness_limit`.
+    """
+    return valid & (losses.detach() >= hardness_limit(losses, valid, thresh=thresh, min_kept=min_kept, ranks=ranks))
+
+
+def hardness_limit(
+    losses: Float[Tensor, "batch height width"],
+    valid: Bool[Tensor, "batch height width"],
+    *,
+    thresh: float | None,
+    min_kept: int,
+    ranks: Ranks = ALONE,
+) -> Float[Tensor, ""]:
+    """The least loss of a pixel that is hard; no gradient.
+
+    Hard is every valid pixel whose true class has probability below `thresh`, and the `min_kept * batch` hardest, or
+    all valid ones if there are fewer. Pixels as hard as the last of these are hard as well, so that the choice does not
+    depend on the order of pixels, nor on which rank has which.
 
     Args:
-        losses: -log of the true class's probability, unweighted, in nats.
+        losses: -log of the true class's probability, unweighted, in nats; not negative.
         valid: where the label is known.
         thresh: probability in (0, 1]; None keeps the hardest alone.
         min_kept: pixels per image of the batch; not negative.
+        ranks: who shares the batch. All its pixels are compared, and all its images counted.
     """
     losses = losses.detach()
-    keep = valid & (losses > -math.log(thresh)) if thresh is not None else torch.zeros_like(valid)
-    count = min(min_kept * len(losses), losses.numel())
-    if count == 0:
-        return keep
-    # Void pixels rank last; where fewer than `count` are valid the limit is -inf, which keeps every valid one.
-    ranked = losses.masked_fill(~valid, -math.inf).flatten()
-    limit = ranked.kthvalue(ranked.numel() - count + 1).values
-    return keep | (valid & (losses >= limit))
+    limit = losses.new_tensor(math.inf)
+    if thresh is not None:
+        # Below `thresh`, not at it.
+        limit = torch.nextafter(losses.new_tensor(-math.log(thresh)), limit)
+    if min_kept == 0:
+        return limit
+    (images,) = ranks.summed([torch.tensor(len(losses), device=losses.device)])
+    return torch.minimum(limit, kth_greatest(losses, valid, min_kept * images, ranks))
+
+
+def kth_greatest(
+    values: Float[Tensor, "*shape"], chosen: Bool[Tensor, "*shape"], k: Int64[Tensor, ""], ranks: Ranks = ALONE
+) -> Float[Tensor, ""]:
+    """The k-th greatest of the chosen values of all ranks, 0 where there are fewer; exact, without sorting.
+
+    Numbers that are not negative are in the order of their bits. So the bits of the answer are found from the highest
+    down, some at a time, each time from a histogram of these bits among the values that agree with the higher ones.
+    Nothing is read back to the host on the way.
+
+    Args:
+        values: not negative, float32 or float64.
+        chosen: which of them take part.
+        k: 1 or more.
+        ranks: who has the rest of the values.
+    """
+    width = torch.finfo(values.dtype).bits
+    # Adding zero makes a zero of minus zero, whose sign bit would come first.
+    bits = (values + 0.0).flatten().view(torch.int32 if width == 32 else torch.int64).long()
+    rest = chosen.flatten()
+    prefix, left = k.new_zeros(()), k.clone()
+    for shift in reversed(range(0, width - 1, DIGIT_BITS)):
+        digits = (bits >> shift) & (DIGITS - 1)
+        # A value that is out of the race is counted beyond the last digit.
+        (counts,) = ranks.summed([histogram(torch.where(rest, digits, DIGITS), DIGITS + 1)])
+        from_top = counts[:DIGITS].flip(0).cumsum(0).flip(0)
+        # The digit of the answer is the greatest from which on there are `left` values, 0 if there never are.
+        digit = ((from_top >= left).sum() - 1).clamp(min=0)
+        left = left - (from_top[digit] - counts[digit])
+        prefix = prefix | (digit << shift)
+        rest = rest & (digits == digit)
+    return prefix.to(torch.int32 if width == 32 else torch.int64).view(values.dtype)
+
+
+def histogram(indices: Int64[Tensor, " number"], length: int) -> Int64[Tensor, " length"]:
+    """How often each index occurs."""
+    if indices.device.type == "cpu":
+        return torch.bincount(indices, minlength=length)
+    # Elsewhere bincount waits for the greatest index.
+    return indices.new_zeros(length).scatter_add_(0, indices, torch.ones_like(indices))
 
 
 class OHEMPixelSampler(nn.Module):
@@ -56,8 +120,20 @@ class OHEMPixelSampler(nn.Module):
         self.thresh = thresh
         self.min_kept = min_kept
 
+    def limit(
+        self,
+        losses: Float[Tensor, "batch height width"],
+        valid: Bool[Tensor, "batch height width"],
+        ranks: Ranks = ALONE,
+    ) -> Float[Tensor, ""]:
+        """The least loss of a pixel that is kept. See `hardness_limit`."""
+        return hardness_limit(losses, valid, thresh=self.thresh, min_kept=self.min_kept, ranks=ranks)
+
     def forward(
-        self, losses: Float[Tensor, "batch height width"], valid: Bool[Tensor, "batch height width"]
+        self,
+        losses: Float[Tensor, "batch height width"],
+        valid: Bool[Tensor, "batch height width"],
+        ranks: Ranks = ALONE,
     ) -> Bool[Tensor, "batch height width"]:
         """True at the pixels kept; no gradient. See `hard_pixels`."""
-        return hard_pixels(losses, valid, thresh=self.thresh, min_kept=self.min_kept)
+        return valid & (losses.detach() >= self.limit(losses, valid, ranks))

@@ -1,11 +1,12 @@
 """Losses that are a formula of per-class sums over pixels: Dice, Tversky."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 
 from jaxtyping import Float
 from torch import Tensor
 
-from seglit.losses.loss import ClassWeight, Loss
+from seglit.losses.loss import ClassWeight, Loss, image_count
 from seglit.losses.pixels import Pixels
 
 
@@ -52,30 +53,35 @@ class OverlapLoss(Loss):
         """The loss of each class from its sums; zero where they are all zero."""
 
     def statistics(self, pixels: Pixels) -> dict[str, Tensor]:
-        """The sums of each image and class, and the weight of each image; both add up over any cut of the pixels."""
+        """The `sums` of the formula for each image and class, which add up over any cut of the images into tiles."""
         weight = pixels.weight(self.class_weight).flatten(1)[:, None]
         sums = self.image_sums(
             pixels.probabilities(use_sigmoid=self.use_sigmoid).flatten(2), pixels.one_hot().flatten(2), weight
         )
-        return {"sums": sums, "image_weight": weight.sum((1, 2))}
+        if pixels.ignored_class is not None:
+            sums = sums[:, :, [channel for channel in range(pixels.channels) if channel != pixels.ignored_class]]
+        return {"sums": sums}
 
-    def finish(self, statistics: dict[str, Tensor], ignored_class: int | None) -> Float[Tensor, ""]:
-        """The formula on the sums, averaged. `ignored_class`: a channel that is no class."""
-        sums, image_weight = statistics["sums"], statistics["image_weight"]
+    def totals(self, pixels: Pixels) -> dict[str, Tensor]:
+        """See `Loss.totals`."""
+        sums = self.statistics(pixels)["sums"]
         if not self.per_image:
-            sums, image_weight = sums.sum(1, keepdim=True), image_weight.sum(0, keepdim=True)
-        terms = self.formula(sums)
-        if ignored_class is not None:
-            classes = [channel for channel in range(terms.shape[1]) if channel != ignored_class]
-            terms = terms[:, classes]
+            return {"sums": sums.sum(1, keepdim=True)}
         # Where no pixel counts, every sum is zero and so are the terms and their gradients.
-        images = (image_weight > 0).sum().clamp(min=1) if self.avg_non_ignore else len(image_weight)
-        return terms.mean(1).sum() / images
+        return {"sum": self.formula(sums).mean(1).sum(), "divisor": self.divisor_of(pixels)}
 
-    def value(self, pixels: Pixels) -> Float[Tensor, ""]:
-        """See `Loss.value`."""
-        ignored_class = pixels.ignore_index if 0 <= pixels.ignore_index < pixels.channels > 1 else None
-        return self.finish(self.statistics(pixels), ignored_class)
+    def finish(self, totals: Mapping[str, Tensor]) -> Float[Tensor, ""]:
+        """See `Loss.finish`."""
+        return super().finish(totals) if self.per_image else self.formula(totals["sums"]).mean()
+
+    @property
+    def is_mean(self) -> bool:
+        """See `Loss.is_mean`."""
+        return self.per_image
+
+    def divisor_of(self, pixels: Pixels) -> Float[Tensor, ""]:
+        """See `Loss.divisor_of`."""
+        return image_count(pixels, self.class_weight, counted=self.avg_non_ignore)
 
     def divisor_name(self, *, sampled: bool) -> str:
         """See `Loss.divisor_name`."""

@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from typing import Literal, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -47,26 +46,30 @@ class PixelMeanLoss(Loss):
 
     def statistics(self, pixels: Pixels) -> dict[str, Float[Tensor, ""]]:
         """The weighted sum over pixels and the divisor; both add up over any cut of the pixels."""
-        weight = pixels.weight(self.class_weight)
-        name = self.divisor_name(sampled=pixels.kept is not None)
-        if name == "class_weight":
-            divisor = weight.sum()
-        elif name == "all":
-            divisor = weight.new_tensor(float(weight.numel()))
-        else:
-            divisor = (pixels.counted if name == "kept" else pixels.valid).sum().to(weight.dtype)
-        return {"sum": (weight * self.pixel_loss(pixels)).sum(), "divisor": divisor}
+        total = (pixels.weight(self.class_weight) * self.pixel_loss(pixels)).sum()
+        return {"sum": total / (pixels.channels if self.divides_by_channels else 1), "divisor": self.divisor_of(pixels)}
 
-    def finish(self, statistics: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-        """The sum over its divisor; zero where nothing counts."""
-        divisor = statistics["divisor"]
-        # A sum over nothing is zero, so any divisor but zero keeps value and gradient at zero.
-        return statistics["sum"] / torch.where(divisor > 0, divisor, 1.0)
+    def totals(self, pixels: Pixels) -> dict[str, Tensor]:
+        """See `Loss.totals`."""
+        return self.statistics(pixels)
 
-    def value(self, pixels: Pixels) -> Float[Tensor, ""]:
-        """See `Loss.value`."""
-        channels = pixels.channels if self.divides_by_channels else 1
-        return self.finish(self.statistics(pixels)) / channels
+    @property
+    def is_mean(self) -> bool:
+        """See `Loss.is_mean`."""
+        return True
+
+    def divisor_of(self, pixels: Pixels) -> Float[Tensor, ""]:
+        """See `Loss.divisor_of`."""
+        dtype = pixels.logits.dtype
+        match self.divisor_name(sampled=pixels.kept is not None):
+            case "class_weight":
+                return pixels.weight(self.class_weight).sum()
+            case "all":
+                return pixels.logits.new_tensor(float(pixels.labels.numel()))
+            case "kept":
+                return pixels.counted.sum().to(dtype)
+            case _:
+                return pixels.valid.sum().to(dtype)
 
     @property
     def divides_by_channels(self) -> bool:

@@ -18,12 +18,14 @@ class Pixels:
         labels: int64, `batch height width`; `ignore_index` where nobody knows.
         ignore_index: the label of a void pixel; any integer.
         kept: bool, `batch height width`, true where the sampler chose the pixel; None without a sampler.
+        limit: the least surprise of a pixel that the sampler chooses, in nats; None without a sampler.
     """
 
     logits: Float[Tensor, "batch channels height width"]
     labels: Int64[Tensor, "batch height width"]
     ignore_index: int
     kept: Bool[Tensor, "batch height width"] | None = None
+    limit: Float[Tensor, ""] | None = None
 
     @property
     def channels(self) -> int:
@@ -34,6 +36,11 @@ class Pixels:
     def num_classes(self) -> int:
         """Number of classes; two for one channel."""
         return max(self.channels, 2)
+
+    @property
+    def ignored_class(self) -> int | None:
+        """The channel that is no class because its number is the ignored label; None where there is none."""
+        return self.ignore_index if 0 <= self.ignore_index < self.channels > 1 else None
 
     @property
     def valid(self) -> Bool[Tensor, "batch height width"]:
@@ -84,10 +91,8 @@ class Pixels:
             return F.cross_entropy(self.logits, self.labels, ignore_index=self.ignore_index, reduction="none")
         return torch.where(self.valid, surprise, 0.0)
 
-    def accuracy(self) -> Float[Tensor, ""]:
-        """Percent of the valid pixels whose best class is the true one; 0 where no pixel is valid. No gradient."""
+    def correct(self) -> Bool[Tensor, "batch height width"]:
+        """Where the label is known and the best class is the true one."""
         logits = self.logits.detach()
         predictions = (logits[:, 0] > 0).long() if self.channels == 1 else logits.max(1).indices
-        valid = self.valid
-        correct = (valid & (predictions == self.labels)).sum()
-        return 100.0 * correct.to(logits.dtype) / valid.sum().clamp(min=1)
+        return self.valid & (predictions == self.labels)
