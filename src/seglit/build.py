@@ -89,6 +89,11 @@ def refuse_misfits(parts: Parts, cfg: DictConfig) -> None:
     except ValueError as error:
         raise ConfigError(f"model.paramwise: {error}") from error
     trainer, asked = parts.trainer, cfg.trainer
+    if parts.module.normalize == "global" and trainer.world_size > 1:
+        try:
+            parts.module.criterion.check_shared()
+        except ValueError as error:
+            raise ConfigError(f"model.{error}") from error
     precision, taken = str(asked.get("precision")), trainer.precision
     if precision.startswith("16") and taken.startswith("bf16"):
         raise ConfigError(f"trainer.precision: {precision} is not for this device; it would train with {taken}")

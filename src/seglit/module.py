@@ -1,7 +1,8 @@
 """SegmentationModule: the one place where training meets Lightning."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule
@@ -13,6 +14,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from seglit import __version__
 from seglit.inference import Inference
 from seglit.losses import SegmentationCriterion
+from seglit.losses.ranks import ALONE, Ranks
+from seglit.losses.whole_step import CachedGradients, SharedDivisors, WholeStep
 from seglit.metrics import ConfusionMatrix, Scores, scores
 from seglit.optim import optimizer_defaults, parameter_groups
 from seglit.segmentor import DECODE, Segmentor
@@ -44,6 +47,10 @@ class SegmentationModule(LightningModule):
         inference: how an image is predicted in evaluation. None: the whole image at once.
         compile: compile the net with `torch.compile`.
         channels_last: lay images and weights out with channels last, which convolutions often prefer.
+        normalize: over what a loss is normalised. `global`: the whole optimizer step, all its micro-batches and ranks,
+            so that it does not matter how the batch is cut up; accumulated losses that need all logits at once, as
+            those of a sampler, cost a second forward pass. `local`: each micro-batch of each rank for itself, and the
+            mean of these, as in MMSegmentation. None: `local` with a criterion's `compat`, else `global`.
 
     Attributes:
         config: the resolved configuration of the run as YAML text, kept in each checkpoint; empty if there is none.
@@ -51,7 +58,7 @@ class SegmentationModule(LightningModule):
         last_matrix: the confusion matrices they came from.
 
     Raises:
-        ValueError: if criterion and net do not fit.
+        ValueError: if criterion and net do not fit, or `normalize="global"` is given with a criterion's `compat`.
     """
 
     def __init__(
@@ -64,11 +71,14 @@ class SegmentationModule(LightningModule):
         inference: Inference | None = None,
         compile: bool = False,
         channels_last: bool = False,
+        normalize: Literal["global", "local"] | None = None,
     ) -> None:
         super().__init__()
         heads = net.heads
         num_classes = heads[DECODE].num_classes
         criterion.check(num_classes, {name: head.out_channels for name, head in heads.items()})
+        if normalize == "global" and criterion.has_compat:
+            raise ValueError("normalize: 'global' does not go with compat, as MMSegmentation has no such thing")
         self.net = net
         self.criterion = criterion
         self.make_optimizer = optimizer
@@ -77,6 +87,7 @@ class SegmentationModule(LightningModule):
         self.inference = inference or Inference()
         self.align_corners = {name: head.align_corners for name, head in heads.items()}
         self.confusion = ConfusionMatrix(num_classes, criterion.head_criteria()[DECODE].ignore_index)
+        self.normalize = normalize or ("local" if criterion.has_compat else "global")
         self.config = ""
         self.last_scores: dict[str, Scores] = {}
         self.last_matrix: dict[str, Tensor] = {}
@@ -86,8 +97,14 @@ class SegmentationModule(LightningModule):
             self.net.compile()
 
     def setup(self, stage: str) -> None:
-        """Measure class weights that are `"auto"`, from the training labels of the trainer's data module."""
+        """Measure class weights that are `"auto"`, from the training labels of the trainer's data module.
+
+        Raises:
+            ValueError: where several ranks would share a loss that has to sort the pixels of all.
+        """
         if stage == "fit":
+            if self.ranks.size > 1:
+                self.criterion.check_shared()
             self.measure_class_weight(getattr(self.trainer, "datamodule", None))
 
     def measure_class_weight(self, datamodule: LabelCounter | None) -> None:
@@ -107,17 +124,55 @@ class SegmentationModule(LightningModule):
         self.criterion.measure_class_weight(counts.pixels, counts.image_pixels)
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
-        """The loss of one batch."""
-        terms = self.criterion(self(batch["image"]), batch["labels"], self.align_corners)
+        """A number whose gradients Lightning averages over micro-batches and ranks to those of the step's loss."""
+        trainer = self.trainer
+        count: int = trainer.accumulate_grad_batches
         # Each logged value costs time, and only these steps reach a logger.
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if (self.global_step + 1) % every == 0:
+        logged = (self.global_step + 1) % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        if count == 1 or not self.is_global:
+            terms = self.criterion(self(batch["image"]), batch["labels"], self.align_corners, self.ranks)
+            loss: Tensor = terms["loss"] * self.ranks.size
+        else:
+            if batch_index % count == 0:
+                self._step = self._begun(batch)
+            loss = self._step.part(batch["image"], batch["labels"]) * (self.ranks.size * count)
+            terms = self._step.terms
+            logged = logged and (batch_index + 1) % count == 0
+        if logged:
             named = {f"train/{name}": term.detach() for name, term in terms.items()}
             self.log("train/loss", named.pop("train/loss"), prog_bar=True)
             self.log_dict(named)
-            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True, logger=False)
-        loss: Tensor = terms["loss"]
+            self.log("lr", trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True, logger=False)
         return loss
+
+    @property
+    def is_global(self) -> bool:
+        """Whether sums and divisors are those of the whole optimizer step; see `normalize`."""
+        return self.normalize == "global"
+
+    @property
+    def ranks(self) -> Ranks:
+        """Who shares the sums of a step."""
+        return Ranks(self.trainer.world_size) if self.is_global else ALONE
+
+    def forward_passes(self, accumulated: int) -> int:
+        """How often an image runs forward in training: twice where accumulated losses need all logits at once."""
+        return 1 if accumulated == 1 or not self.is_global or self.criterion.divisors_are_known else 2
+
+    def _begun(self, batch: dict[str, Any]) -> WholeStep:
+        """What knows the whole step that begins with this micro-batch."""
+        if "step" not in batch:
+            raise ValueError(
+                "normalize: 'global' with accumulate_grad_batches needs batches with a 'step', as those of seglit's "
+                "data module; give normalize='local' to average over micro-batches"
+            )
+        shared = (self.criterion, self.align_corners, self.ranks)
+        if self.forward_passes(len(batch["step"])) == 2:
+            batches = [partial(image_and_labels, part) for part in batch["step"]]
+            return CachedGradients(self.net, self, *shared, batches)
+        channels = {name: head.out_channels for name, head in self.net.heads.items()}
+        dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
+        return SharedDivisors(self, *shared, channels, [part()["labels"] for part in batch["step"]], dtype)
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Tensor]:
         """The predictions of one batch, `{"predictions": int64 batch height width}`."""
@@ -184,3 +239,9 @@ class SegmentationModule(LightningModule):
     def _laid_out(self, image: Tensor) -> Tensor:
         """The image in the type and the memory format of the net's weights."""
         return image.to(self.dtype, memory_format=self.memory_format)
+
+
+def image_and_labels(part: Callable[[], Mapping[str, Any]]) -> tuple[Tensor, Tensor]:
+    """Image and labels of a micro-batch."""
+    batch = part()
+    return batch["image"], batch["labels"]

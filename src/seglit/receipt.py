@@ -54,6 +54,8 @@ def receipt(module: SegmentationModule, datamodule: SegmentationDataModule, trai
             "images_per_step": datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
             "precision": str(trainer.precision),
             "accumulate_grad_batches": trainer.accumulate_grad_batches,
+            "normalize": module.normalize,
+            "forward_passes": module.forward_passes(trainer.accumulate_grad_batches),
             "gradient_clip_val": trainer.gradient_clip_val,
             "world_size": trainer.world_size,
             "averaged_weights": any(isinstance(callback, WeightAveraging) for callback in callbacks),
@@ -106,4 +108,8 @@ def receipt_tables(content: dict[str, Any]) -> Group:
     lines.add_row("schedule", f"{schedule['optimizer']}, {ends}")
     size = f"{run['parameters']:,} parameters, {run['images_per_step']} images a step"
     lines.add_row("run", f"{size}, {run['precision']}, {run['world_size']} device(s)")
+    if run["world_size"] > 1 or run["accumulate_grad_batches"] > 1:
+        over = {"global": "of the whole step", "local": "of each micro-batch by itself"}[run["normalize"]]
+        twice = ", for which each image runs forward twice" if run["forward_passes"] == 2 else ""
+        lines.add_row("losses", f"{over}{twice}")
     return Group(groups, losses, lines)

@@ -1,6 +1,7 @@
 """Data for Lightning: one data set with its splits, loaders and numbers."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader
 from seglit.data.description import checked_mean, checked_std, read_description
 from seglit.data.folder import FolderDataset, Sample
 from seglit.data.label_table import LabelTable
-from seglit.data.loading import AugmentedDataset, StoredBatch, collate
+from seglit.data.loading import AugmentedDataset, StepLoader, StoredBatch, collate
 from seglit.data.masks import MaskReader
 from seglit.data.normalise import normalise
 from seglit.data.pairs import Layout
@@ -164,12 +165,17 @@ class SegmentationDataModule(LightningDataModule):
             self._samples[part] = FolderDataset(self.root, self.splits[part], self.read_mask, self.layout)
         return self._samples[part]
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Endless batches of augmented training samples, from where the trainer's step says."""
+    def train_dataloader(self) -> DataLoader[Sample] | StepLoader:
+        """Endless batches of augmented training samples, from where the trainer's step says.
+
+        Where gradients are accumulated, the first batch of each optimizer step holds all of them, see `StepLoader`.
+        """
         rank, world_size = self._rank_and_world_size()
         samples = AugmentedDataset(self.samples("train"), self.train_augmentation, self.seed)
         sampler = TrainingSampler(len(samples), self.seed, self.batch_size, rank, world_size, self._position)
-        return self._loader(samples, sampler, self.batch_size)
+        loader = self._loader(samples, sampler, self.batch_size)
+        count = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
+        return loader if count == 1 else StepLoader(loader, count)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """This rank's share of the validation samples, each once."""
@@ -183,13 +189,28 @@ class SegmentationDataModule(LightningDataModule):
         """What `test_dataloader` gives; for images without labels there is `seglit.predict`."""
         return self.test_dataloader()
 
+    def transfer_batch_to_device(self, batch: StoredBatch, device: torch.device, dataloader_idx: int) -> StoredBatch:
+        """The batch on the device, but for what `step` holds, which is fetched when it is needed."""
+        step = batch.pop("step", None)
+        moved: StoredBatch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return moved if step is None else {**moved, "step": step}
+
     def on_after_batch_transfer(self, batch: StoredBatch, dataloader_idx: int) -> dict[str, Any]:
-        """The batch with its image normalised, float32, and its labels int64."""
-        return {
+        """The batch with its image normalised, float32, and its labels int64.
+
+        `step` becomes a list of functions that give each micro-batch in that form, on the device.
+        """
+        prepared = {
             "image": normalise(batch["image"], self.mean, self.std),
             "labels": batch["labels"].long(),
             "name": batch["name"],
         }
+        if "step" in batch:
+            prepared["step"] = [partial(self._prepared, part, batch["image"].device) for part in batch["step"]]
+        return prepared
+
+    def _prepared(self, batch: StoredBatch, device: torch.device) -> dict[str, Any]:
+        return self.on_after_batch_transfer(self.transfer_batch_to_device(batch, device, 0), 0)
 
     def label_statistics(self) -> LabelStatistics:
         """How often each class occurs in the labels of the training split, see `seglit.data.statistics`.

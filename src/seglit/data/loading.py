@@ -1,7 +1,8 @@
 """From a sampler's positions to batches."""
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NotRequired, TypedDict
 
 import torch
 from jaxtyping import Integer, UInt8
@@ -20,6 +21,8 @@ class StoredBatch(TypedDict):
     image: UInt8[Tensor, "batch 3 height width"]
     labels: Integer[Tensor, "batch height width"]
     name: list[str]
+    step: NotRequired[list["StoredBatch"]]
+    """With the first micro-batch of an optimizer step, all of them."""
 
 
 class AugmentedDataset(Dataset[Sample]):
@@ -67,3 +70,24 @@ def collate(samples: Sequence[Sample]) -> StoredBatch:
         "labels": torch.stack([torch.from_numpy(sample.labels) for sample in samples]),
         "name": [sample.name for sample in samples],
     }
+
+
+class StepLoader:
+    """A loader of micro-batches that gives with the first of each optimizer step all of them, under `step`.
+
+    So that what a sum over the step is divided by is known before its first part is summed.
+
+    Args:
+        loader: gives micro-batches without end.
+        count: micro-batches of a step.
+    """
+
+    def __init__(self, loader: Iterable[StoredBatch], count: int) -> None:
+        self.loader = loader
+        self.count = count
+
+    def __iter__(self) -> Iterator[StoredBatch]:
+        batches = iter(self.loader)
+        while step := list(islice(batches, self.count)):
+            first: StoredBatch = {**step[0], "step": step}
+            yield from (first, *step[1:])

@@ -20,6 +20,9 @@ def normalise(
         mean: Three numbers, in units of 0 to 255.
         std: Three positive numbers, in units of 0 to 255.
     """
-    shift, scale = (torch.tensor(numbers, device=image.device).view(3, 1, 1) for numbers in (mean, std))
+    # Inside a training step in float64, the default type is another.
+    shift, scale = (
+        torch.tensor(numbers, dtype=torch.float32, device=image.device).view(3, 1, 1) for numbers in (mean, std)
+    )
     values = image.to(torch.float32, memory_format=torch.contiguous_format)
     return values.sub_(shift).div_(scale)

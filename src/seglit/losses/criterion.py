@@ -19,6 +19,8 @@ Compat = Literal["mmseg-0.25", "mmseg-1.2"]
 Key = TypeVar("Key", bound=Hashable)
 Totals = dict[tuple[str, str], Tensor]
 """Sums over a batch, by the name of a term, or none for what is watched, and that of the sum."""
+AllTotals = dict[tuple[str, str, str], Tensor]
+"""The same of all heads, by head first."""
 TRAINED = "loss_"
 """Terms whose name begins so are summed into the loss; any other is logged only."""
 
@@ -243,30 +245,92 @@ class SegmentationCriterion(nn.Module):
         Raises:
             ValueError: where the heads of `outputs` are not those of this criterion.
         """
+        with torch.autocast(labels.device.type, enabled=False):
+            pixels = self.pixels(outputs, labels, align_corners, ranks)
+            # One exchange for all heads and losses.
+            return self.terms(pixels, summed(self.totals(pixels), ranks))
+
+    def pixels(
+        self,
+        outputs: Mapping[str, Tensor],
+        labels: Int64[Tensor, "batch height width"],
+        align_corners: Mapping[str, bool] | None = None,
+        ranks: Ranks = ALONE,
+    ) -> dict[str, Pixels]:
+        """The pixels of each head; see `HeadCriterion.pixels`."""
         if set(outputs) != set(self.heads):
             raise ValueError(f"criterion: heads {sorted(self.heads)} but outputs of {sorted(outputs)}")
         aligned = align_corners or {}
-        device = next(iter(outputs.values())).device.type
-        with torch.autocast(device, enabled=False):
-            pixels = {
-                name: head.pixels(outputs[name], labels, aligned.get(name, False), ranks)
-                for name, head in self.head_criteria().items()
-            }
-            totals = {
-                (name, *key): value
-                for name, head in self.head_criteria().items()
-                for key, value in head.totals(pixels[name]).items()
-            }
-            # One exchange for all heads and losses.
-            totals = summed(totals, ranks)
-            terms = {
-                f"{name}.{term}": value
-                for name, head in self.head_criteria().items()
-                for term, value in head.terms(
-                    pixels[name], {key[1:]: value for key, value in totals.items() if key[0] == name}
-                ).items()
-            }
+        return {
+            name: head.pixels(outputs[name], labels, aligned.get(name, False), ranks)
+            for name, head in self.head_criteria().items()
+        }
+
+    def totals(self, pixels: Mapping[str, Pixels]) -> AllTotals:
+        """The totals of each head; see `HeadCriterion.totals`."""
+        return {
+            (name, *key): value
+            for name, head in self.head_criteria().items()
+            for key, value in head.totals(pixels[name]).items()
+        }
+
+    def terms(self, pixels: Mapping[str, Pixels], totals: AllTotals) -> dict[str, Float[Tensor, ""]]:
+        """`loss`, then the terms of each head; see `HeadCriterion.terms`."""
+        terms = {
+            f"{name}.{term}": value
+            for name, head in self.head_criteria().items()
+            for term, value in head.terms(
+                pixels[name], {key[1:]: value for key, value in totals.items() if key[0] == name}
+            ).items()
+        }
         return {"loss": total_loss(terms)} | terms
+
+    def check_shared(self) -> None:
+        """Refuse losses whose batch cannot be shared out to ranks.
+
+        Raises:
+            ValueError: names the loss and the mend.
+        """
+        for name, head in self.head_criteria().items():
+            for term, loss in head.named_losses().items():
+                if not loss.adds_up:
+                    raise ValueError(
+                        f"criterion.{name}.losses.{term}: {type(loss).__name__} sorts the pixels of the whole batch, "
+                        "which several ranks share; give per_image=true, or normalize=local for the mean over ranks"
+                    )
+
+    @property
+    def has_compat(self) -> bool:
+        """Whether a head computes as MMSegmentation does."""
+        return any(head.compat is not None for head in self.head_criteria().values())
+
+    @property
+    def divisors_are_known(self) -> bool:
+        """Whether labels alone tell what every sum is divided by: no sampler, and every loss a mean."""
+        return all(
+            head.sampler is None and all(loss.is_mean for loss in head.named_losses().values())
+            for head in self.head_criteria().values()
+        )
+
+    def divisors(
+        self, labels: Int64[Tensor, "batch height width"], channels: Mapping[str, int], dtype: torch.dtype
+    ) -> AllTotals:
+        """Those of the totals that labels alone tell, where `divisors_are_known`.
+
+        Args:
+            labels: at full size.
+            channels: channels of the logits of each head.
+            dtype: of the totals.
+        """
+        divisors: AllTotals = {}
+        for name, head in self.head_criteria().items():
+            # Logits that take no memory, as nobody looks at them.
+            logits = labels.new_zeros((), dtype=dtype).expand(len(labels), channels[name], *labels.shape[1:])
+            pixels = Pixels(logits, labels, head.ignore_index)
+            for term, loss in head.named_losses().items():
+                divisors[name, term, "divisor"] = loss.divisor_of(pixels)
+            divisors[name, "", "valid"] = pixels.valid.sum().to(dtype)
+        return divisors
 
     def check(self, num_classes: int, channels: Mapping[str, int]) -> None:
         """Refuse criteria that do not fit the net.
