@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 import agreement
 from seglit.losses import (
@@ -161,12 +162,13 @@ def test_batches_without_their_step_are_refused(tmp_path: Path) -> None:
     from test_module import make_module, make_trainer
 
     batch = {"image": torch.randn(1, 3, 16, 16), "labels": torch.zeros(1, 16, 16, dtype=torch.int64)}
+    loader = DataLoader([batch, batch], batch_size=None)
     run = partial(
         make_trainer, tmp_path, max_steps=1, accumulate_grad_batches=2, limit_val_batches=0, enable_checkpointing=False
     )
     with pytest.raises(ValueError, match="give normalize='local'"):
-        run().fit(make_module(), [batch, batch], [batch])
-    run().fit(make_module(normalize="local"), [batch, batch], [batch])
+        run().fit(make_module(), loader, loader)
+    run().fit(make_module(normalize="local"), loader, loader)
 
 
 def test_compat_is_local() -> None:
