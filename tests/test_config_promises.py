@@ -145,6 +145,23 @@ def test_the_nearest_file_may_be_the_users_own(tmp_path: Path) -> None:
         compose([*BASE, "+experiment=mien"], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (
+            "model.criterion.decode.sampler.min_kept=9",
+            "model.criterion.decode.sampler is null: first choose what it is",
+        ),
+        ("model.net.decode_head.out_channels=1", "but an argument of seglit.heads.FCNHead; put + before it"),
+        ("data.images=img/{split}", """quote spaces, braces and signs twice, "data.images='img/{split}'\""""),
+    ],
+)
+def test_the_mend_fits_the_mistake(override: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose([*BASE, override])
+    assert words in str(caught.value)
+
+
 def test_a_file_that_is_no_yaml_is_told_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "torn.yaml").write_text("# @package _global_\nseed: [7\n")

@@ -59,6 +59,13 @@ def test_runs_that_differ_in_their_seed_are_one_row(sweep: Path) -> None:
     assert [row.name for row in summarise(sweep, "val/aacc")[1]] == ["+tricks=[]", "+tricks=[ohem]"]
 
 
+def test_a_run_that_was_refused_is_listed(sweep: Path) -> None:
+    (sweep / "5").mkdir()
+    (sweep / "pictures").mkdir()
+    last = summarise(sweep)[1][-1]
+    assert (last.name, last.unfinished) == ("not started", ("5",))
+
+
 def test_the_command_prints_and_writes(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([str(sweep)])
     said = capsys.readouterr().out

@@ -222,7 +222,10 @@ def _reworded(error: BaseException) -> str:
         key = match.group(1) or match.group(2)
         return f"{key}: no such group{nearest(key, _groups())}" if "/" in key else _unknown_key(error, key)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: is not of the form key=value; quote a value with spaces or signs, key='a b'"
+        key, _, value = str(error.override).partition("=")
+        # The shell takes one pair of quotes for itself.
+        mend = f"""; quote spaces, braces and signs twice, "{key}='{value}'\"""" if value else ""
+        return f"{error.override}: is not of the form key=value{mend}"
     return text
 
 
@@ -232,9 +235,23 @@ def _unknown_key(error: BaseException, key: str) -> str:
         key = str(getattr(link, "full_key", None) or key)
         node = getattr(link, "parent_node", None)
         if isinstance(node, DictConfig):
-            return f"{key}: no such key{nearest(key.rsplit('.', 1)[-1], map(str, node))}"
+            return f"{key}: no such key{_mend(node, key)}"
         link = link.__cause__ or link.__context__
     return f"{key}: no such key"
+
+
+def _mend(node: DictConfig, key: str) -> str:
+    """What may have been meant by a key that a node has not."""
+    place, _, name = key.rpartition(".")
+    if not len(node):
+        return f"; {place} is null: first choose what it is, by a file or a trick, or give it a _target_"
+    if "_target_" in node:
+        from seglit.check.nodes import resolve, signature
+
+        # The file does not list every argument.
+        if name in signature(resolve(str(node._target_)))[0]:
+            return f", but an argument of {node._target_}; put + before it"
+    return nearest(name, map(str, node))
 
 
 def _groups() -> list[str]:

@@ -95,6 +95,7 @@ def summarise(folder: Path, score: str | None = None) -> tuple[str, list[Row]]:
     from seglit.config import ConfigError, nearest
 
     runs = {path.parent: read_json(path) for path in sorted(folder.glob("*/receipt.json"))}
+    refused = [path.name for path in sorted(folder.glob("*/")) if path not in runs and path.name.isdecimal()]
     if not runs:
         raise ConfigError(f"{folder}: no run below it; give the folder of a sweep, as runs/<date>_sweep")
     if strangers := [path for path, receipt in runs.items() if "overrides" not in receipt]:
@@ -123,6 +124,9 @@ def summarise(folder: Path, score: str | None = None) -> tuple[str, list[Row]]:
                 unfinished=tuple(path.name for path in paths if path not in done),
             )
         )
+    if refused:
+        # A run that was refused has left no receipt to tell what it was.
+        summary.append(Row(("not started",), (), (), (), tuple(refused)))
     return score, sorted(summary, key=lambda row: -row.mean if row.scores else float("inf"))
 
 

@@ -116,3 +116,9 @@ def test_a_root_is_a_path_or_an_embedded_set(tmp_path, monkeypatch):
     (tmp_path / "toy" / "images").mkdir(parents=True)
     monkeypatch.setattr("seglit.data.roots.__file__", str(tmp_path / "roots.py"))
     assert resolved_root("seglit:toy") == tmp_path / "toy"
+
+
+def test_a_key_that_is_nearly_read_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"'clases' is not read; did you mean 'classes'"):
+        described(tmp_path, {"clases": ["sky", "road"]})
+    assert described(tmp_path, {"licence": "CC0", "source": "here"}).classes is None

@@ -1,5 +1,6 @@
 """What a data set says of itself, in its classes.json."""
 
+import difflib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +83,8 @@ def read_description(root: Path) -> Description:
     """What `classes.json` in the folder says. Keys other than those of `Description` are for people.
 
     Raises:
-        DataError: Names the file and the key, if it cannot be read or a value is not of its kind.
+        DataError: Names the file and the key, if it cannot be read, a value is not of its kind, or a key is nearly but
+            not quite one that is read.
     """
     path = root / FILE_NAME
     if not path.is_file():
@@ -100,6 +102,9 @@ def read_description(root: Path) -> Description:
         "mean": checked_mean,
         "std": checked_std,
     }
+    for key in contents.keys() - checks.keys():
+        if close := difflib.get_close_matches(str(key), checks, n=1, cutoff=0.8):
+            raise DataError(f"{path}: {key!r} is not read; did you mean {close[0]!r}?")
     try:
         found = {key: check(contents[key], key) for key, check in checks.items() if key in contents}
     except ValueError as error:
