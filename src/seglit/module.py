@@ -32,11 +32,19 @@ class LabelCounter(Protocol):
         """An object with int64 tensors `pixels` and `image_pixels`, one entry per class."""
 
 
+@runtime_checkable
+class NamedClasses(Protocol):
+    """A data module that has names for its classes."""
+
+    classes: list[str]
+
+
 class SegmentationModule(LightningModule):
     """Trains and evaluates a segmentor.
 
-    Logs `train/loss` and each term as `train/<head>.<term>` every `trainer.log_every_n_steps` steps, and of each
-    evaluation `<stage>/miou`, `macc`, `aacc` and `mdice`, from one confusion matrix over the whole split.
+    Logs `train/loss` and each term as `train/<head>.<term>` every `trainer.log_every_n_steps` steps, with what a sampler
+    kept of each class as `train/<head>.kept_share_by_class/<class>`; and of each evaluation `<stage>/miou`, `macc`,
+    `aacc` and `mdice`, from one confusion matrix over the whole split.
 
     Args:
         net: the segmentor.
@@ -139,11 +147,18 @@ class SegmentationModule(LightningModule):
             terms = self._step.terms
             logged = logged and (batch_index + 1) % count == 0
         if logged:
-            named = {f"train/{name}": term.detach() for name, term in terms.items()}
-            self.log("train/loss", named.pop("train/loss"), prog_bar=True)
-            self.log_dict(named)
+            self._log_terms({name: term.detach() for name, term in terms.items()})
             self.log("lr", trainer.optimizers[0].param_groups[0]["lr"], prog_bar=True, logger=False)
         return loss
+
+    def _log_terms(self, terms: dict[str, Tensor]) -> None:
+        self.log("train/loss", terms["loss"], prog_bar=True)
+        self.log_dict({f"train/{name}": term for name, term in terms.items() if name != "loss" and term.ndim == 0})
+        data = getattr(self.trainer, "datamodule", None)
+        for name, by_class in terms.items():
+            if by_class.ndim:
+                names = data.classes if isinstance(data, NamedClasses) else range(len(by_class))
+                self.log_dict({f"train/{name}/{label}": value for label, value in zip(names, by_class, strict=True)})
 
     @property
     def is_global(self) -> bool:

@@ -322,3 +322,19 @@ class TestClassWeight:
             criterion({"decode": logits}, labels)
         criterion.measure_class_weight(self.COUNTS, self.IMAGES)
         assert criterion({"decode": logits}, labels)["loss"].isfinite()
+
+
+def test_what_the_sampler_kept_is_told() -> None:
+    logits, labels = draw()
+    terms = head("ce", "thresh")(logits, labels)
+    surprise = torch.nn.functional.cross_entropy(logits, labels, ignore_index=255, reduction="none")
+    kept = hard_pixels(surprise, labels != 255, thresh=0.5, min_kept=3)
+    assert_close(terms["kept_share"], kept[labels != 255].double().mean())
+    for label in range(4):
+        share = kept[labels == label].double().mean()
+        assert_close(terms["kept_share_by_class"][label], share)
+    probability = (-surprise).exp()
+    assert probability[kept].max() <= terms["kept_thresh"] < probability[(labels != 255) & ~kept].min()
+    absent = head("ce", "thresh")(logits, labels.masked_fill(labels == 2, 1))
+    assert absent["kept_share_by_class"][2].isnan()
+    assert "kept_share" not in head("ce")(logits, labels)

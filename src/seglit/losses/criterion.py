@@ -87,11 +87,12 @@ class HeadCriterion(nn.Module):
         labels: Int64[Tensor, "batch height width"],
         align_corners: bool = False,
         ranks: Ranks = ALONE,
-    ) -> dict[str, Float[Tensor, ""]]:
+    ) -> dict[str, Float[Tensor, "..."]]:
         """The terms of this head, and what is watched beside them.
 
         That is `acc_seg`, the percentage of valid pixels that are right, and with a sampler `kept_share`, the share of
-        valid pixels that it kept, and `kept_thresh`, the probability that their true classes do not exceed.
+        valid pixels that it kept, `kept_share_by_class`, the same of each class (NaN where it has no pixel), and
+        `kept_thresh`, the probability that their true classes do not exceed.
 
         Computed in float32, or in float64 for logits of that type, whatever the precision around it.
 
@@ -128,7 +129,7 @@ class HeadCriterion(nn.Module):
                 totals |= {(name, key): value for key, value in loss.counted_totals(pixels).items()}
         return totals | {("", key): value for key, value in self._counts(pixels).items()}
 
-    def terms(self, pixels: Pixels, totals: Totals) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, pixels: Pixels, totals: Totals) -> dict[str, Float[Tensor, "..."]]:
         """The terms, and what is watched, from the totals of this batch or of a greater one that it is a part of."""
         if self.compat is not None:
             terms = mmseg.terms(self.named_losses(), self.sampler, pixels, self.compat)
@@ -140,14 +141,18 @@ class HeadCriterion(nn.Module):
         valid = totals["", "valid"].clamp(min=1)
         watched = {"acc_seg": 100.0 * totals["", "correct"] / valid}
         if pixels.limit is not None:
-            watched |= {"kept_share": totals["", "kept"] / valid, "kept_thresh": torch.exp(-pixels.limit)}
+            kept = totals["", "kept_by_class"]
+            watched |= {"kept_share": kept.sum() / valid, "kept_thresh": torch.exp(-pixels.limit)}
+            watched |= {"kept_share_by_class": kept / totals["", "valid_by_class"]}
         return terms | watched
 
     def _counts(self, pixels: Pixels) -> dict[str, Tensor]:
-        counts = {"valid": pixels.valid, "correct": pixels.correct()}
+        chosen = {"valid": pixels.valid, "correct": pixels.correct()}
+        counts = {name: places.sum() for name, places in chosen.items()}
         if pixels.kept is not None:
-            counts["kept"] = pixels.counted
-        return {name: chosen.sum().to(pixels.logits.dtype) for name, chosen in counts.items()}
+            counts |= {"kept_by_class": pixels.class_counts(pixels.counted)}
+            counts |= {"valid_by_class": pixels.class_counts(pixels.valid)}
+        return {name: count.to(pixels.logits.dtype) for name, count in counts.items()}
 
     def check(self, num_classes: int, channels: int) -> None:
         """Refuse losses that do not fit the head's classes and channels.
@@ -230,7 +235,7 @@ class SegmentationCriterion(nn.Module):
         labels: Int64[Tensor, "batch height width"],
         align_corners: Mapping[str, bool] | None = None,
         ranks: Ranks = ALONE,
-    ) -> dict[str, Float[Tensor, ""]]:
+    ) -> dict[str, Float[Tensor, "..."]]:
         """`loss`, the sum of all trained terms, then each term as `head.name`.
 
         With `ranks`, the terms are those of the batch that all ranks share, and the gradients, added over the ranks,
@@ -274,7 +279,7 @@ class SegmentationCriterion(nn.Module):
             for key, value in head.totals(pixels[name]).items()
         }
 
-    def terms(self, pixels: Mapping[str, Pixels], totals: AllTotals) -> dict[str, Float[Tensor, ""]]:
+    def terms(self, pixels: Mapping[str, Pixels], totals: AllTotals) -> dict[str, Float[Tensor, "..."]]:
         """`loss`, then the terms of each head; see `HeadCriterion.terms`."""
         terms = {
             f"{name}.{term}": value

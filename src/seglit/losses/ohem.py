@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from seglit.losses.pixels import histogram
 from seglit.losses.ranks import ALONE, Ranks
 
 DIGIT_BITS = 11
@@ -91,14 +92,6 @@ def kth_greatest(
         prefix = prefix | (digit << shift)
         rest = rest & (digits == digit)
     return prefix.to(torch.int32 if width == 32 else torch.int64).view(values.dtype)
-
-
-def histogram(indices: Int64[Tensor, " number"], length: int) -> Int64[Tensor, " length"]:
-    """How often each index occurs."""
-    if indices.device.type == "cpu":
-        return torch.bincount(indices, minlength=length)
-    # Elsewhere bincount waits for the greatest index.
-    return indices.new_zeros(length).scatter_add_(0, indices, torch.ones_like(indices))
 
 
 class OHEMPixelSampler(nn.Module):

@@ -91,8 +91,21 @@ class Pixels:
             return F.cross_entropy(self.logits, self.labels, ignore_index=self.ignore_index, reduction="none")
         return torch.where(self.valid, surprise, 0.0)
 
+    def class_counts(self, chosen: Bool[Tensor, "batch height width"]) -> Int64[Tensor, " classes"]:
+        """How many of the chosen pixels are of each class; void ones are in no count."""
+        places = torch.where(chosen & self.valid, self.labels, self.num_classes)
+        return histogram(places.flatten(), self.num_classes + 1)[:-1]
+
     def correct(self) -> Bool[Tensor, "batch height width"]:
         """Where the label is known and the best class is the true one."""
         logits = self.logits.detach()
         predictions = (logits[:, 0] > 0).long() if self.channels == 1 else logits.max(1).indices
         return self.valid & (predictions == self.labels)
+
+
+def histogram(indices: Int64[Tensor, " number"], length: int) -> Int64[Tensor, " length"]:
+    """How often each index occurs."""
+    if indices.device.type == "cpu":
+        return torch.bincount(indices, minlength=length)
+    # Elsewhere bincount waits for the greatest index.
+    return indices.new_zeros(length).scatter_add_(0, indices, torch.ones_like(indices))
