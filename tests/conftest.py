@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lightning.pytorch import Callback
 from PIL import Image
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -27,6 +28,10 @@ def write_tiny_data(root: Path, *, size: int = 48, seed: int = 0) -> Path:
             Image.fromarray(image.astype(np.uint8)).save(root / "images" / split / f"{index}.png")
             Image.fromarray(mask).save(root / "masks" / split / f"{index}.png")
     return root
+
+
+class Watcher(Callback):
+    """A callback of the user's own."""
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,62 @@ MISTAKES = [
     ("+model.paramwise.custom_keys.head=3", "model.paramwise.custom_keys.head: 3 is not of its type"),
     ("trainer._target_=lightning.pytorch", "trainer._target_: lightning.pytorch: is no class or function"),
     ("++model.criterion._target_=", "model.criterion._target_"),
+    ("+model.paramwise.custom_keys.head=null", "model.paramwise.custom_keys.head: is null; give it lr_mult"),
+    ("+model.paramwise.custom_keys={head: {lr_mult: null}}", "custom_keys.head.lr_mult: is null; give a number"),
+    ("trainer.accumulate_grad_batches=3", "trainer.val_check_interval: 200 batches are no whole number of steps of"),
+    ("+trainer.limit_train_batches=3", "trainer.limit_train_batches: 3, but trainer.max_steps ends the run"),
+    ("+trainer.fast_dev_run=true", "trainer.fast_dev_run: True would switch checkpoints and loggers off; use +debug="),
+    ("trainer.limit_val_batches=0", "trainer.limit_val_batches: 0, so that nothing would be evaluated"),
+    ("trainer.limit_test_batches=0", "trainer.limit_test_batches: 0, but test_after_fit is true"),
+    ("trainer.log_every_n_steps=0", "trainer.log_every_n_steps: must be 1 or more, got 0"),
+    ("trainer.gradient_clip_algorithm=norm", "norm clips nothing without trainer.gradient_clip_val"),
+    ("+trainer.logger=false", "trainer.logger: would be ignored; say it at logger"),
+    ("+trainer.callbacks=[]", "trainer.callbacks: would be ignored; say it at callbacks"),
+    ("+trainer.default_root_dir=x", "trainer.default_root_dir: would be ignored; say it at output_dir"),
+    ("+trainer.enable_checkpointing=false", "trainer.enable_checkpointing: false, but there is callbacks.checkpoint"),
+    ("+trainer.enable_progress_bar=false", "trainer.enable_progress_bar: false, but there is callbacks.progress"),
+    ("logger={csv: null, tensorboard: null}", "LearningRateMonitor needs a logger, and there is none"),
+    ("callbacks.checkpoint.monitor=val/mIoU", "monitor: val/mIoU is not logged; did you mean 'val/miou'?"),
+    ("callbacks.checkpoint.monitor=train/decode.loss_dice", "is not logged; did you mean 'train/decode.loss_ce'?"),
+    ("callbacks.checkpoint.mode=min", "checkpoint.mode: min, but of val/miou the maximum is best; set it to max"),
+    ("~callbacks.checkpoint.mode", "callbacks.checkpoint.mode: min, but of val/miou the maximum is best"),
+    ("callbacks.checkpoint.monitor=train/loss", "mode: max, but of train/loss the minimum is best; set it to min"),
+    (
+        "+callbacks.stop={_target_: lightning.pytorch.callbacks.EarlyStopping, monitor: val_miou, mode: max}",
+        "callbacks.stop.monitor: val_miou is not logged; did you mean 'val/miou'?",
+    ),
+    ("data.seed=3", "data.seed: 3, but seed is 0; seed=0 alone sets both"),
+    ("callbacks.step_seed.seed=3", "callbacks.step_seed.seed: 3, but seed is 0"),
 ]
+
+TORCH_SCHEDULES = [
+    ("PolynomialLR", {"total_iters": 5}, "model.scheduler.total_iters: the schedule ends at 5, but the run at"),
+    ("PolynomialLR", {}, "model.scheduler.total_iters: the schedule ends at 5, but the run at"),
+    ("PolynomialLR", {"total_iters": 800}, None),
+    ("CosineAnnealingLR", {"T_max": 80}, "model.scheduler.T_max: the schedule ends at 80, but the run at"),
+    ("OneCycleLR", {"max_lr": 1, "total_steps": 80}, "model.scheduler.total_steps: the schedule ends at 80, but"),
+    ("LinearLR", {"total_iters": 80}, None),
+    ("LinearLR", {"total_iters": 80, "end_factor": 0.1}, "model.scheduler.total_iters: the schedule ends at 80"),
+    ("ReduceLROnPlateau", {}, "ReduceLROnPlateau needs a score at each step, and there is none"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "words"), TORCH_SCHEDULES)
+def test_a_schedule_of_torch_ends_with_the_run(name: str, arguments: dict[str, Any], words: str | None) -> None:
+    cfg = compose(BASE)
+    OmegaConf.set_struct(cfg, False)
+    cfg.model.scheduler = {"_target_": f"torch.optim.lr_scheduler.{name}", "_partial_": True, **arguments}
+    if words is None:
+        check(cfg)
+        return
+    with pytest.raises(ConfigError) as caught:
+        check(cfg)
+    assert words in str(caught.value)
+
+
+def test_names_that_others_log_are_taken_as_they_are() -> None:
+    stranger = "+callbacks.mine={_target_: conftest.Watcher}"
+    check(compose([*BASE, "callbacks.checkpoint.monitor=val/mine", stranger]))
 
 
 @pytest.mark.parametrize(("mistake", "words"), MISTAKES, ids=[mistake for mistake, _ in MISTAKES])
@@ -250,6 +305,15 @@ RIGHT = [
     "trainer.devices=[0,1]",
     "trainer.devices='2'",
     "trainer.accumulate_grad_batches=4",
+    "callbacks.checkpoint.monitor=null",
+    "callbacks.checkpoint={monitor: train/decode.loss_ce, mode: min}",
+    "callbacks.checkpoint.monitor=train/decode.acc_seg",
+    "callbacks.checkpoint.monitor=val/mdice",
+    "callbacks.checkpoint=null",
+    "+trainer.enable_checkpointing=true",
+    "trainer={gradient_clip_val: 1, gradient_clip_algorithm: norm}",
+    "seed=5",
+    "logger.csv=null",
     "+model.paramwise.custom_keys={backbone.stem: {lr_mult: 2}}",
     "+model.paramwise.norm_decay_mult=0",
     "model.scheduler=null",

@@ -1,6 +1,7 @@
 """LightningCLI over the same classes: the same weights as from Hydra and from plain Python, and the same refusals."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -143,6 +144,7 @@ def test_hydra_lightning_and_python_give_the_same_weights(
         (["--model.paramwise.custom_keys={hed: {lr_mult: 10}}"], "custom_keys.hed has no effect"),
         (["--trainer.max_step=3"], "unrecognized arguments: --trainer.max_step=3"),
         (["--seed_everything=false"], "seed: False"),
+        (["--seed_everything=5"], "data.seed: 0, but seed is 5; seed=5 alone sets both"),
     ],
 )
 def test_a_configuration_that_would_not_do_what_it_says_does_not_start(
@@ -187,6 +189,17 @@ def test_slips_on_the_command_line(words: list[str], message: str, capsys: pytes
     assert message in capsys.readouterr().err
 
 
+def test_the_command_that_the_docstring_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*parts: object) -> None:
+        raise KeyError("would train")
+
+    monkeypatch.setattr(cli, "prepare", stop)
+    shown = re.search(r"`python -m seglit\.cli (.+)`", str(cli.__doc__))
+    assert shown is not None
+    with pytest.raises(KeyError, match="would train"):
+        cli.main([*shown.group(1).split(), f"output_dir={tmp_path}", "--trainer.accelerator=cpu"])
+
+
 def test_what_follows_an_option_is_its_value() -> None:
     words = cli.with_experiment(["fit", "--data.root", "a=b", "--trainer.max_steps=3"])
     assert words == ["fit", "--data.root", "a=b", "--trainer.max_steps=3"]
@@ -202,6 +215,13 @@ def test_there_and_back() -> None:
         assert back[key] == content[key], key
     assert list(back["callbacks"].values()) == [node for node in content["callbacks"].values() if node]
     assert back["output_dir"] == "runs/x"
+
+
+@pytest.mark.parametrize(("logger", "count"), [(None, 1), (True, 1), (False, 0), ([], 0)])
+def test_without_a_word_lightning_has_a_logger(logger: object, count: int) -> None:
+    form = cli.as_lightning(plain(compose(["name=x", "output_dir=runs/x"])))
+    form["trainer"]["logger"] = logger
+    assert len(cli.as_hydra(form).logger) == count
 
 
 def test_an_experiment_that_is_wrong_is_refused_before_lightning_sees_it() -> None:

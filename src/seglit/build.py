@@ -1,6 +1,7 @@
 """From a checked configuration to the objects that it names."""
 
 import logging
+import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from omegaconf import DictConfig
 
 from seglit.config import ConfigError
 from seglit.data.datamodule import SegmentationDataModule
-from seglit.module import SegmentationModule
+from seglit.module import SchedulerCallable, SegmentationModule
+from seglit.optim import Schedule
 
 
 def hush() -> None:
@@ -26,7 +29,6 @@ def hush() -> None:
         r"The '.*dataloader' does not have many workers",
         r"Experiment logs directory .* exists and is not empty",
         r"Checkpoint directory .* exists and is not empty",
-        r"The dirpath has changed from",
         r"LightningCLI's args parameter is intended",  # the experiment's configuration is put among them
         r"You passed `Trainer\(accelerator=.cpu., precision=.16-mixed",  # refused, in words of its own
         r"`precision=16` is supported for historical reasons",
@@ -88,6 +90,8 @@ def refuse_misfits(parts: Parts, cfg: DictConfig) -> None:
         parts.module.build_optimizer()
     except ValueError as error:
         raise ConfigError(f"model.paramwise: {error}") from error
+    if parts.module.make_scheduler is not None:
+        refuse_other_ratios(parts.module, parts.module.make_scheduler, parts.trainer.max_steps)
     trainer, asked = parts.trainer, cfg.trainer
     if parts.module.normalize == "global" and trainer.world_size > 1:
         try:
@@ -101,6 +105,37 @@ def refuse_misfits(parts: Parts, cfg: DictConfig) -> None:
         raise ConfigError("trainer.sync_batchnorm: works on GPUs only; leave it out on CPUs")
 
 
+def refuse_other_ratios(module: SegmentationModule, make_scheduler: SchedulerCallable, steps: int) -> None:
+    """Refuse a schedule after which the groups' rates are not to each other as they were given.
+
+    Those of seglit keep them, or say so; many of torch give all groups one rate, or one floor.
+
+    Raises:
+        ConfigError: names the schedule, the group and the mend.
+    """
+    optimizer = module.build_optimizer()
+    base = [float(group["lr"]) for group in optimizer.param_groups]
+    try:
+        scheduler = make_scheduler(optimizer)
+    except ValueError as error:
+        raise ConfigError(f"model.scheduler: {' '.join(str(error).split())}") from error
+    if isinstance(scheduler, Schedule) or len(set(base)) == 1:
+        return
+    first, first_rate = max(zip(optimizer.param_groups, base, strict=True), key=lambda pair: pair[1])
+    for _ in range(min(steps, 100)):
+        for group, rate in zip(optimizer.param_groups, base, strict=True):
+            # Far above what rounding makes of a hundred steps, far below what a floor shared by all does.
+            if not math.isclose(group["lr"] * first_rate, first["lr"] * rate, rel_tol=1e-11):
+                raise ConfigError(
+                    f"model.scheduler: {type(scheduler).__name__} does not keep the learning rate of group "
+                    f"'{group['name']}' at {rate / first_rate:g} times that of '{first['name']}'; use a schedule of "
+                    "seglit.optim"
+                )
+        # Without gradients nothing changes, and torch wants it before the schedule's step.
+        optimizer.step()
+        scheduler.step()
+
+
 def built(node: DictConfig, key: str, **arguments: Any) -> Any:
     """What a node describes, with lists and dicts in place of OmegaConf's.
 
@@ -112,6 +147,6 @@ def built(node: DictConfig, key: str, **arguments: Any) -> Any:
     except InstantiationException as error:
         cause = error.__cause__
         # Optional packages are asked for by name, here Lightning's loggers and timm.
-        if isinstance(cause, ValueError | ImportError):
+        if isinstance(cause, ValueError | ImportError | MisconfigurationException):
             raise ConfigError(f"{key}: {' '.join(str(cause).split())}") from error
         raise

@@ -1,4 +1,4 @@
-"""LightningCLI over the same classes: `python -m seglit.cli fit --experiment bluemarble --trainer.max_steps=100`."""
+"""LightningCLI over the same classes: `python -m seglit.cli fit --experiment bluemarble --data.batch_size=4`."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf import DictConfig, OmegaConf
 
@@ -79,7 +80,7 @@ class SegmentationCLI(LightningCLI):
         """Build what the configuration names."""
         try:
             super().instantiate_classes()
-        except ValueError as error:
+        except (ValueError, MisconfigurationException) as error:
             raise ConfigError(" ".join(str(error).split())) from error
         self.parts = Parts(self.datamodule, self.model, self.trainer)
         refuse_misfits(self.parts, self.hydra_config)
@@ -153,12 +154,16 @@ def as_class(value: Any) -> Any:
 def as_hydra(content: Mapping[str, Any]) -> DictConfig:
     """A configuration of LightningCLI in the form of `seglit.train`; it has no names of callbacks and loggers."""
     trainer = dict(content["trainer"])
+    folder = trainer.pop("default_root_dir") or "."
+    # Without a word, or by true, Lightning's Trainer takes a logger of its own.
+    own = {"class_path": "lightning.pytorch.loggers.TensorBoardLogger", "init_args": {"save_dir": str(folder)}}
     listed = {}
-    for name in ("callbacks", "logger"):
+    for name, default in (("callbacks", []), ("logger", [own])):
         given = trainer.pop(name)
+        if given is None or given is True:
+            given = default
         nodes = given if isinstance(given, list) else [given] if isinstance(given, Mapping) else []
         listed[name] = {str(place): as_node(node) for place, node in enumerate(nodes)}
-    folder = trainer.pop("default_root_dir") or "."
     sections = {"model": content["model"], "data": content["data"], "trainer": trainer}
     return OmegaConf.create(
         {name: as_node({"class_path": CLASSES[name], "init_args": node}) for name, node in sections.items()}

@@ -62,6 +62,7 @@ class SegmentationModule(LightningModule):
 
     Attributes:
         config: the resolved configuration of the run as YAML text, kept in each checkpoint; empty if there is none.
+        images_per_step: over all devices, kept there too; 0 if it is not known.
         last_scores: the scores of the newest evaluation of each stage, `val` or `test`.
         last_matrix: the confusion matrices they came from.
 
@@ -97,6 +98,7 @@ class SegmentationModule(LightningModule):
         self.confusion = ConfusionMatrix(num_classes, criterion.head_criteria()[DECODE].ignore_index)
         self.normalize = normalize or ("local" if criterion.has_compat else "global")
         self.config = ""
+        self.images_per_step = 0
         self.last_scores: dict[str, Scores] = {}
         self.last_matrix: dict[str, Tensor] = {}
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -244,7 +246,15 @@ class SegmentationModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the configuration into the checkpoint, as text, so that the file alone is enough to predict."""
-        checkpoint["seglit"] = {"version": __version__, "config": self.config}
+        checkpoint["seglit"] = {"version": __version__, "config": self.config} | self.stored_values()
+
+    def stored_values(self) -> dict[str, Any]:
+        """What decides about the weights beside the configuration: the images of a step, and measured class weights."""
+        weights = {
+            head: {"losses": {name: {"class_weight": loss.class_weight} for name, loss in part.named_losses().items()}}
+            for head, part in self.criterion.head_criteria().items()
+        }
+        return {"images_per_step": self.images_per_step, "criterion": weights}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """The logits of the net's heads."""

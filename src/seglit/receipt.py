@@ -51,7 +51,7 @@ def receipt(module: SegmentationModule, datamodule: SegmentationDataModule, trai
         },
         "run": {
             "parameters": sum(parameter.numel() for parameter in module.net.parameters()),
-            "images_per_step": datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
+            "images_per_step": images_per_step(datamodule, trainer),
             "precision": str(trainer.precision),
             "accumulate_grad_batches": trainer.accumulate_grad_batches,
             "normalize": module.normalize,
@@ -62,6 +62,11 @@ def receipt(module: SegmentationModule, datamodule: SegmentationDataModule, trai
             "seed": datamodule.seed,
         },
     }
+
+
+def images_per_step(datamodule: SegmentationDataModule, trainer: Trainer) -> int:
+    """The training samples that one optimizer step sees, over all devices."""
+    return datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches
 
 
 def name_of(row: dict[str, Any]) -> str:

@@ -99,19 +99,31 @@ def run(cfg: DictConfig) -> float:
 
 
 def prepare(cfg: DictConfig, parts: "Parts") -> None:
-    """Print and store what will run, and give the module what its checkpoints shall hold."""
+    """Print and store what will run, and give the module what its checkpoints shall hold.
+
+    Raises:
+        ConfigError: where the run would not go on as its checkpoint was trained.
+        DataError: where files of the data set are missing.
+    """
     import json
 
     from rich.console import Console
 
     from seglit.files import write_text
-    from seglit.receipt import receipt, receipt_tables
+    from seglit.receipt import images_per_step, receipt, receipt_tables
+    from seglit.resume import refuse_other_values
 
     folder = Path(cfg.output_dir)
     if parts.trainer.is_global_zero:
         Console().print(receipt_tables(receipt(parts.module, parts.datamodule, parts.trainer)))
     parts.datamodule.setup("fit")
+    if cfg.test_after_fit:
+        # What is missing there is to be told now, not when the training is done.
+        parts.datamodule.setup("test")
     parts.module.measure_class_weight(parts.datamodule)
+    parts.module.images_per_step = images_per_step(parts.datamodule, parts.trainer)
+    if cfg.ckpt_path:
+        refuse_other_values(parts.module, Path(cfg.ckpt_path))
     if parts.trainer.is_global_zero:
         content = receipt(parts.module, parts.datamodule, parts.trainer) | {"overrides": job_overrides()}
         write_text(folder / "receipt.json", json.dumps(content, indent=2) + "\n")

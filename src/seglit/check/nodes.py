@@ -26,6 +26,8 @@ from seglit.config import ConfigError, conf_dir, nearest, similar
 HYDRA_KEYS = frozenset({"_target_", "_partial_", "_convert_", "_recursive_"})
 
 Node = Mapping[Any, Any]
+MISSING = object()
+"""What an argument is that is neither given nor has a default."""
 
 
 def target_problems(node: Any, key: str, neighbours: Sequence[str] = (), hint: Any = Any) -> list[str]:
@@ -47,6 +49,8 @@ def target_problems(node: Any, key: str, neighbours: Sequence[str] = (), hint: A
     named = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     names = [name for name, parameter in parameters.items() if parameter.kind in named]
     catch_all = next((name for name, part in parameters.items() if part.kind is part.VAR_KEYWORD), None)
+    rest_hint = hints.get(str(catch_all), Any)
+    takes_kind = not is_open(rest_hint) and needs_object(rest_hint)
     nodes = [str(name) for name, value in node.items() if "_target_" in mapping(value)]
     problems = partial_problems(node, key, hint)
     for name, value in node.items():
@@ -59,11 +63,15 @@ def target_problems(node: Any, key: str, neighbours: Sequence[str] = (), hint: A
         if name == "_args_":
             problems.append(f"{place}: positions are not checked; give the arguments of {node['_target_']} by name")
             continue
-        # Where any name is taken, one that is nearly an argument's is a slip all the same.
-        if name not in names and (catch_all is None or difflib.get_close_matches(str(name), names, cutoff=0.8)):
+        # Where any name is taken, one that is nearly an argument's is a slip all the same; not where the others are
+        # objects of a kind, as heads named aux and aux2 are, whose names a rule compares.
+        takes_any = catch_all is not None and (
+            takes_kind or not difflib.get_close_matches(str(name), names, cutoff=0.8)
+        )
+        if name not in names and not takes_any:
             problems.append(f"{place}: {node['_target_']} takes no such argument{nearest(str(name), names)}")
             continue
-        wanted = hints.get(str(name) if name in names else str(catch_all), Any)
+        wanted = hints.get(str(name), Any) if name in names else rest_hint
         if value is None and name in names and parameters[name].default is None:
             continue  # right whatever the type says
         problems += value_problems(value, wanted, place, [other for other in nodes if other != name])
@@ -217,3 +225,12 @@ def signature(target: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any]
         # Types that only exist while type checking; the names are still checked.
         hints = {}
     return parameters, hints
+
+
+def default_of(node: Node, name: str) -> Any:
+    """What an argument of the node's target is when it is left out; MISSING where there is no such."""
+    try:
+        parameter = signature(resolve(str(node.get("_target_"))))[0].get(name)
+    except ConfigError:
+        return MISSING
+    return MISSING if parameter is None or parameter.default is parameter.empty else parameter.default

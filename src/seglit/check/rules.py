@@ -1,15 +1,11 @@
 """Rules that span several keys, each in words of its own."""
 
 import itertools
-import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from seglit.check.nodes import HYDRA_KEYS, Node, mapping, resolve, signature, value_problems, walk
-from seglit.config import ConfigError, nearest, similar
-
-MISSING = object()
-"""What an argument is that is neither given nor has a default."""
+from seglit.check import callback_rules, trainer_rules
+from seglit.check.nodes import HYDRA_KEYS, MISSING, Node, default_of, mapping, signature, value_problems, walk
+from seglit.config import nearest, similar
 
 
 def head_rule(content: Node) -> Iterator[str]:
@@ -43,36 +39,14 @@ def paramwise_rule(content: Node) -> Iterator[str]:
         else:
             yield f"{place}: no such rule{nearest(str(name), names)}"
     for key, multipliers in mapping(paramwise.get("custom_keys")).items():
-        for name in mapping(multipliers):
+        place = f"model.paramwise.custom_keys.{key}"
+        if multipliers is None:
+            yield f"{place}: is null; give it lr_mult or decay_mult, or take it out with ~{place}"
+        for name, value in mapping(multipliers).items():
             if name not in {"lr_mult", "decay_mult"}:
-                place = f"model.paramwise.custom_keys.{key}.{name}"
-                yield f"{place}: no such multiplier{nearest(str(name), ['lr_mult', 'decay_mult'])}"
-
-
-def schedule_rule(content: Node) -> Iterator[str]:
-    """The schedule ends with the run, and the run is counted in steps."""
-    trainer = content["trainer"]
-    steps = trainer.get("max_steps")
-    total = mapping(content["model"].get("scheduler")).get("total_steps")
-    if total is not None and total != steps:
-        yield f"model.scheduler.total_steps: the schedule ends at {total}, but the run at trainer.max_steps={steps}"
-    if not isinstance(steps, int) or steps < 1:
-        yield f"trainer.max_steps: must be 1 or more, as the training data never ends; got {steps}"
-        return
-    if trainer.get("max_epochs") != -1:
-        yield f"trainer.max_epochs: must be -1, as max_steps ends the run; got {trainer.get('max_epochs')}"
-    if trainer.get("check_val_every_n_epoch", 1) is not None:
-        yield "trainer.check_val_every_n_epoch: must be null, as the training data has no epochs"
-    interval, accumulated = trainer.get("val_check_interval"), trainer.get("accumulate_grad_batches", 1)
-    if interval is None or isinstance(interval, float) or (isinstance(interval, int) and interval < 1):
-        yield f"trainer.val_check_interval: must be a number of batches, as there are no epochs; got {interval}"
-    if isinstance(interval, int) and isinstance(accumulated, int) and interval > steps * accumulated:
-        yield (
-            f"trainer.val_check_interval: {interval} batches, but the run has {steps * accumulated}: "
-            "nothing would be evaluated"
-        )
-    if trainer.get("use_distributed_sampler") is not False:
-        yield "trainer.use_distributed_sampler: must be false, as the data module gives each rank its own samples"
+                yield f"{place}.{name}: no such multiplier{nearest(str(name), ['lr_mult', 'decay_mult'])}"
+            elif value is None:
+                yield f"{place}.{name}: is null; give a number, or take it out with ~{place}.{name}"
 
 
 def class_rule(content: Node) -> Iterator[str]:
@@ -101,26 +75,29 @@ def class_rule(content: Node) -> Iterator[str]:
             yield f"{key}: {len(value)} weights for data.num_classes={count}; give one for each class"
 
 
-def default_of(node: Node, name: str) -> Any:
-    """What an argument of the node's target is when it is left out; MISSING where there is no such."""
-    try:
-        parameter = signature(resolve(str(node.get("_target_"))))[0].get(name)
-    except ConfigError:
-        return MISSING
-    return MISSING if parameter is None or parameter.default is parameter.empty else parameter.default
-
-
-def device_rule(content: Node) -> Iterator[str]:
-    """Devices that are given as text are a number or a list of numbers, or `auto`."""
-    devices = content["trainer"].get("devices")
-    if isinstance(devices, str) and not re.fullmatch(r"auto|-1|\d+(,\d+)*,?", devices.replace(" ", "")):
-        yield f"trainer.devices: {devices!r}; must be a number of devices, a list of their indices, or auto"
+def seed_rule(content: Node) -> Iterator[str]:
+    """All randomness is drawn from the one seed."""
+    seed, data = content.get("seed"), content["data"]
+    seeds = {"data.seed": data.get("seed", default_of(data, "seed"))}
+    seeds |= {
+        f"callbacks.{name}.seed": mapping(node).get("seed") for name, node in mapping(content.get("callbacks")).items()
+    }
+    for key, value in seeds.items():
+        if value not in (MISSING, None) and value != seed:
+            yield f"{key}: {value}, but seed is {seed}; seed={seed} alone sets both"
 
 
 RULES: tuple[Callable[[Node], Iterator[str]], ...] = (
     head_rule,
     paramwise_rule,
-    schedule_rule,
-    device_rule,
+    trainer_rules.schedule_rule,
+    trainer_rules.steps_rule,
+    trainer_rules.limits_rule,
+    trainer_rules.elsewhere_rule,
+    trainer_rules.device_rule,
+    callback_rules.logger_rule,
+    callback_rules.switched_off_rule,
+    callback_rules.monitor_rule,
     class_rule,
+    seed_rule,
 )

@@ -23,6 +23,8 @@ AllTotals = dict[tuple[str, str, str], Tensor]
 """The same of all heads, by head first."""
 TRAINED = "loss_"
 """Terms whose name begins so are summed into the loss; any other is logged only."""
+WATCHED = ("acc_seg", "kept_share", "kept_thresh")
+"""What a head returns beside its terms."""
 
 
 class HeadCriterion(nn.Module):
@@ -53,6 +55,8 @@ class HeadCriterion(nn.Module):
                 f"losses: no name begins with '{TRAINED}', so nothing would be trained; got {sorted(losses)}"
             )
         for name, loss in losses.items():
+            if name in WATCHED:
+                raise ValueError(f"losses.{name}: is the name of what is logged beside the losses; choose another")
             if not isinstance(loss, Loss):
                 raise ValueError(
                     f"losses.{name}: {type(loss).__name__} is no seglit.losses.Loss, so that void, class weights and "
@@ -60,6 +64,11 @@ class HeadCriterion(nn.Module):
                 )
         if weight < 0:
             raise ValueError(f"weight: must not be negative, got {weight}")
+        if not any(weight * loss.loss_weight > 0 for name, loss in losses.items() if name.startswith(TRAINED)):
+            raise ValueError(
+                f"losses: every term that begins with '{TRAINED}' has weight 0, so nothing would be trained; give "
+                "weight and a loss_weight above 0, or take the head out of net and criterion"
+            )
         self.losses = nn.ModuleDict(losses)
         self.sampler = sampler
         self.ignore_index = ignore_index
@@ -162,6 +171,8 @@ class HeadCriterion(nn.Module):
         """
         for name, loss in self.named_losses().items():
             try:
+                if self.compat is not None:
+                    mmseg.check_channels(loss, self.compat, self.sampler, channels)
                 loss.check(num_classes, channels, sampled=self.sampler is not None)
             except ValueError as error:
                 raise ValueError(f"losses.{name}.{error}") from error
@@ -171,25 +182,30 @@ class HeadCriterion(nn.Module):
         sampler = None
         if self.sampler is not None:
             sampler = {"thresh": self.sampler.thresh, "min_kept": self.sampler.min_kept}
-        return [
-            {
-                "name": name,
-                "loss": type(loss).__name__,
-                "use_sigmoid": loss.use_sigmoid,
-                "weight": loss.loss_weight * self.weight,
-                "divisor": mmseg.divisor_name(loss, self.compat)
-                if self.compat is not None
-                else loss.divisor_name(sampled=self.sampler is not None),
-                "avg_non_ignore": bool(getattr(loss, "avg_non_ignore", False)),
-                "trained": name.startswith(TRAINED),
-                "class_weight": loss.class_weight_origin,
-                "class_weight_values": None if loss.class_weight is None else list(loss.class_weight),
-                "sampler": sampler,
-                "ignore_index": self.ignore_index,
-                "compat": self.compat,
-            }
-            for name, loss in self.named_losses().items()
-        ]
+        rows = []
+        for name, loss in self.named_losses().items():
+            divisor = loss.divisor_name(sampled=sampler is not None)
+            if self.compat is not None:
+                divisor = mmseg.divisor_name(loss, self.compat)
+            weight = loss.loss_weight * self.weight
+            rows.append(
+                {
+                    "name": name,
+                    "loss": type(loss).__name__,
+                    "use_sigmoid": loss.use_sigmoid,
+                    "weight": weight,
+                    "divisor": divisor,
+                    # By the pixels that a sampler keeps, void ones are left out anyway.
+                    "avg_non_ignore": bool(getattr(loss, "avg_non_ignore", False)) and divisor != "kept",
+                    "trained": name.startswith(TRAINED) and weight > 0,
+                    "class_weight": loss.class_weight_origin,
+                    "class_weight_values": None if loss.class_weight is None else list(loss.class_weight),
+                    "sampler": sampler,
+                    "ignore_index": self.ignore_index,
+                    "compat": self.compat,
+                }
+            )
+        return rows
 
 
 def summed(totals: dict[Key, Tensor], ranks: Ranks) -> dict[Key, Tensor]:

@@ -60,6 +60,32 @@ def check(loss: Loss, compat: str, sampler: OHEMPixelSampler | None) -> None:
             raise ValueError(f"{without} {type(loss).__name__}; leave compat out")
 
 
+def check_channels(loss: Loss, compat: str, sampler: OHEMPixelSampler | None, channels: int) -> None:
+    """Refuse what the release fails at, or learns nothing by, for logits of so many channels.
+
+    Raises:
+        ValueError: names the argument and the mend.
+    """
+    theirs = f"compat='{compat}': MMSegmentation's"
+    if isinstance(loss, CrossEntropyLoss) and loss.use_sigmoid and loss.class_weight_origin != "none":
+        raise ValueError(
+            f"class_weight: {theirs} sigmoid loss spreads it over the width of the image (it fails); leave it or "
+            "compat out"
+        )
+    if channels > 1:
+        return
+    if sampler is not None and sampler.thresh is not None:
+        raise ValueError(
+            f"use_sigmoid: {theirs} sampler compares thresh with the softmax, which is 1 for the one channel; leave "
+            "thresh or compat out"
+        )
+    if isinstance(loss, TverskyLoss) or (isinstance(loss, DiceLoss) and compat == "mmseg-0.25"):
+        raise ValueError(
+            f"use_sigmoid: {theirs} {type(loss).__name__} goes by the softmax, which is 1 for the one channel, so that "
+            "nothing is learnt; leave compat out, or have a channel for each class"
+        )
+
+
 def _check_overlap(loss: DiceLoss | TverskyLoss, compat: str, sampler: OHEMPixelSampler | None) -> None:
     without = f"compat='{compat}': MMSegmentation has no"
     if isinstance(loss, TverskyLoss):
