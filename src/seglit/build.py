@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ def refuse_misfits(parts: Parts, cfg: DictConfig) -> None:
     try:
         parts.module.build_optimizer()
     except ValueError as error:
-        raise ConfigError(f"model.paramwise: {error}") from error
+        place = "optimizer" if str(error).startswith(("lr ", "weight_decay ")) else "paramwise"
+        raise ConfigError(f"model.{place}: {error}") from error
     if parts.module.make_scheduler is not None:
         refuse_other_ratios(parts.module, parts.module.make_scheduler, parts.trainer.max_steps)
     trainer, asked = parts.trainer, cfg.trainer
@@ -140,7 +142,7 @@ def built(node: DictConfig, key: str, **arguments: Any) -> Any:
     """What a node describes, with lists and dicts in place of OmegaConf's.
 
     Raises:
-        ConfigError: the constructor's own words, behind the key of the section.
+        ConfigError: the constructor's own words, behind the key of the node, or that of the section.
     """
     try:
         return instantiate(node, _convert_="all", **arguments)
@@ -148,5 +150,6 @@ def built(node: DictConfig, key: str, **arguments: Any) -> Any:
         cause = error.__cause__
         # Optional packages are asked for by name, here Lightning's loggers and timm.
         if isinstance(cause, ValueError | ImportError | MisconfigurationException):
-            raise ConfigError(f"{key}: {' '.join(str(cause).split())}") from error
+            found = re.search(r"full_key: (\S+)", str(error))
+            raise ConfigError(f"{found.group(1) if found else key}: {' '.join(str(cause).split())}") from error
         raise

@@ -42,8 +42,8 @@ class NamedClasses(Protocol):
 class SegmentationModule(LightningModule):
     """Trains and evaluates a segmentor.
 
-    Logs `train/loss` and each term as `train/<head>.<term>` every `trainer.log_every_n_steps` steps, with what a sampler
-    kept of each class as `train/<head>.kept_share_by_class/<class>`; and of each evaluation `<stage>/miou`, `macc`,
+    Logs `train/loss` and each term as `train/<head>.<term>` every `trainer.log_every_n_steps` steps, what a sampler
+    kept of each class as `train/<head>.kept_share_by_class/<class>`, and of each evaluation `<stage>/miou`, `macc`,
     `aacc` and `mdice`, from one confusion matrix over the whole split.
 
     Args:

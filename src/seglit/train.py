@@ -1,6 +1,8 @@
 """Train a segmentor: `python -m seglit.train +experiment=... key=value`."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +30,31 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def _composed(cfg: DictConfig) -> float:
     # Inside as well: Hydra announces what leaves a job in words of its own.
-    with readable_errors():
+    with without_empty_folder(), readable_errors():
         refuse_user_shadowing()
         try:
             return run(cfg)
         except OmegaConfBaseException as error:
             # What is composed and checked has every key: to read another is no mistake of the user's.
             raise RuntimeError(f"a mistake in seglit, not in the configuration: {error}") from error
+
+
+@contextmanager
+def without_empty_folder() -> Iterator[None]:
+    """Take away the folder that Hydra makes for a run, where the run was refused or wrote elsewhere.
+
+    That of a job in a sweep stays, so that the table of the sweep shows that there was one.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    try:
+        yield
+    finally:
+        config = HydraConfig.get()
+        folder = Path(config.runtime.output_dir)
+        if config.mode == RunMode.RUN and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def refuse_ranks_in_sweeps(trainer: "Trainer") -> None:
@@ -115,12 +135,16 @@ def prepare(cfg: DictConfig, parts: "Parts") -> None:
 
     folder = Path(cfg.output_dir)
     if parts.trainer.is_global_zero:
+        refuse_taken(folder, resumed=bool(cfg.ckpt_path))
         Console().print(receipt_tables(receipt(parts.module, parts.datamodule, parts.trainer)))
     parts.datamodule.setup("fit")
     if cfg.test_after_fit:
         # What is missing there is to be told now, not when the training is done.
         parts.datamodule.setup("test")
-    parts.module.measure_class_weight(parts.datamodule)
+    try:
+        parts.module.measure_class_weight(parts.datamodule)
+    except ValueError as error:
+        raise ConfigError(f"model.criterion: {error}") from error
     parts.module.images_per_step = images_per_step(parts.datamodule, parts.trainer)
     if cfg.ckpt_path:
         refuse_other_values(parts.module, Path(cfg.ckpt_path))
@@ -129,6 +153,27 @@ def prepare(cfg: DictConfig, parts: "Parts") -> None:
         write_text(folder / "receipt.json", json.dumps(content, indent=2) + "\n")
         write_text(folder / "config.yaml", to_text(cfg))
     parts.module.config = checkpoint_config(cfg, parts.datamodule)
+
+
+def refuse_taken(folder: Path, *, resumed: bool) -> None:
+    """Refuse a folder in which a run is already, and one that cannot be made.
+
+    Args:
+        folder: what the run shall write into.
+        resumed: whether it goes on from a checkpoint, which may be in the same folder.
+
+    Raises:
+        ConfigError: names the folder and the mend.
+    """
+    if (folder / "receipt.json").exists() and not resumed:
+        raise ConfigError(
+            f"output_dir: {folder} holds a run; give another, or go on with that run by "
+            f"ckpt_path={folder}/checkpoints/last.ckpt"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output_dir: {folder} cannot be made ({error.strerror}); give another") from error
 
 
 def job_overrides() -> list[str]:

@@ -13,6 +13,8 @@ from seglit.config import ConfigError, RootConfig, nearest, plain
 
 SECTIONS = ("data", "model", "trainer")
 """What is built, and has to be there."""
+OVERLAYS = ("experiment", "tricks", "debug", "sweep")
+"""Groups whose files change the root; without the line that says so they land at a key of their own."""
 LISTED = ("callbacks", "logger")
 """Names, each with what is built or null."""
 TRUSTED = ("seglit", "torch.optim", "torch.nn", "albumentations", "lightning.pytorch", "timm")
@@ -58,7 +60,8 @@ def root_problems(content: Node) -> Iterator[str]:
     hints = typing.get_type_hints(RootConfig)
     for key in content:
         if key not in hints:
-            yield f"{key}: no such key{nearest(key, hints)}"
+            header = f"; does the file of +{key}=... begin with '# @package _global_'?"
+            yield f"{key}: no such key{header if key in OVERLAYS else nearest(key, hints)}"
     for key, hint in hints.items():
         if key not in content:
             yield f"{key}: is missing"

@@ -1,7 +1,8 @@
 """Rules that span several keys, each in words of its own."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from seglit.check import callback_rules, trainer_rules
 from seglit.check.nodes import HYDRA_KEYS, MISSING, Node, default_of, mapping, signature, value_problems, walk
@@ -82,9 +83,34 @@ def seed_rule(content: Node) -> Iterator[str]:
     seeds |= {
         f"callbacks.{name}.seed": mapping(node).get("seed") for name, node in mapping(content.get("callbacks")).items()
     }
+    if isinstance(seed, int) and not 0 <= seed < 1 << 32:
+        yield f"seed: must be from 0 to {(1 << 32) - 1}, got {seed}"
     for key, value in seeds.items():
         if value not in (MISSING, None) and value != seed:
             yield f"{key}: {value}, but seed is {seed}; seed={seed} alone sets both"
+
+
+def sampler_rule(content: Node) -> Iterator[str]:
+    """A sampler has something to choose from: it keeps fewer pixels than a crop has."""
+    size = crop_size(content["data"].get("train_transforms"))
+    for key, name, node in walk(content["model"].get("criterion"), "model.criterion"):
+        if size is None or name != "sampler" or not isinstance(node, Mapping):
+            continue
+        kept = node.get("min_kept", default_of(node, "min_kept"))
+        if isinstance(kept, int) and kept >= size[0] * size[1]:
+            yield (
+                f"{key}.min_kept: {kept}, but a crop has {size[0]} x {size[1]} pixels, so that all are kept; give "
+                f"fewer, a sixteenth is {size[0] * size[1] // 16}"
+            )
+
+
+def crop_size(transforms: Any) -> tuple[int, int] | None:
+    """Height and width of the crops that are trained on; None where they are not told."""
+    for _, _, node in walk(transforms, "data.train_transforms"):
+        if str(mapping(node).get("_target_")).endswith("Crop"):
+            height, width = mapping(node).get("height"), mapping(node).get("width")
+            return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    return None
 
 
 RULES: tuple[Callable[[Node], Iterator[str]], ...] = (
@@ -99,5 +125,6 @@ RULES: tuple[Callable[[Node], Iterator[str]], ...] = (
     callback_rules.switched_off_rule,
     callback_rules.monitor_rule,
     class_rule,
+    sampler_rule,
     seed_rule,
 )

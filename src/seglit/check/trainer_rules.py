@@ -73,6 +73,9 @@ def limits_rule(content: Node) -> Iterator[str]:
     every = trainer.get("log_every_n_steps")
     if isinstance(every, int) and every < 1:
         yield f"trainer.log_every_n_steps: must be 1 or more, got {every}; logger.csv=null switches a logger off"
+    clip = trainer.get("gradient_clip_val")
+    if isinstance(clip, int | float) and clip <= 0:
+        yield f"trainer.gradient_clip_val: must be above 0, got {clip}; null clips nothing"
     algorithm = trainer.get("gradient_clip_algorithm")
     if algorithm is not None and not trainer.get("gradient_clip_val"):
         yield f"trainer.gradient_clip_algorithm: {algorithm} clips nothing without trainer.gradient_clip_val; give both"

@@ -23,7 +23,7 @@ AllTotals = dict[tuple[str, str, str], Tensor]
 """The same of all heads, by head first."""
 TRAINED = "loss_"
 """Terms whose name begins so are summed into the loss; any other is logged only."""
-WATCHED = ("acc_seg", "kept_share", "kept_thresh")
+WATCHED = ("acc_seg", "kept_share", "kept_share_by_class", "kept_thresh")
 """What a head returns beside its terms."""
 
 
@@ -50,18 +50,23 @@ class HeadCriterion(nn.Module):
         compat: Compat | None = None,
     ) -> None:
         super().__init__()
-        if not any(name.startswith(TRAINED) for name in losses):
-            raise ValueError(
-                f"losses: no name begins with '{TRAINED}', so nothing would be trained; got {sorted(losses)}"
-            )
         for name, loss in losses.items():
             if name in WATCHED:
                 raise ValueError(f"losses.{name}: is the name of what is logged beside the losses; choose another")
+            if "loss" in name.lower() and not name.startswith(TRAINED):
+                raise ValueError(
+                    f"losses.{name}: would not be trained, as its name does not begin with '{TRAINED}'; call it so, or "
+                    "give it a name without 'loss' to have it logged only"
+                )
             if not isinstance(loss, Loss):
                 raise ValueError(
                     f"losses.{name}: {type(loss).__name__} is no seglit.losses.Loss, so that void, class weights and "
                     "sampler could not reach it; subclass Loss"
                 )
+        if not any(name.startswith(TRAINED) for name in losses):
+            raise ValueError(
+                f"losses: no name begins with '{TRAINED}', so nothing would be trained; got {sorted(losses)}"
+            )
         if weight < 0:
             raise ValueError(f"weight: must not be negative, got {weight}")
         if not any(weight * loss.loss_weight > 0 for name, loss in losses.items() if name.startswith(TRAINED)):
