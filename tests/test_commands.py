@@ -150,7 +150,7 @@ def changed(checkpoint: Path, folder: Path, *changes: str) -> Path:
     return folder / "changed.ckpt"
 
 
-@pytest.mark.parametrize("limit", ["limit_{}_batches=1", "fast_dev_run=1", "overfit_batches=1"])
+@pytest.mark.parametrize("limit", ["limit_{}_batches=1", "overfit_batches=1"])
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_the_whole_split_is_scored_unless_told_otherwise(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, limit: str

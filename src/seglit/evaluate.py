@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-WHOLE_SPLIT = {"limit_val_batches": None, "limit_test_batches": None, "fast_dev_run": False, "overfit_batches": 0.0}
+WHOLE_SPLIT = {"limit_val_batches": None, "limit_test_batches": None, "overfit_batches": 0.0}
 """Arguments of the Trainer by which a run may have looked at a part of a split, and what they are for all of it."""
 
 
