@@ -65,6 +65,8 @@ def tiny_overrides(data: Path, output: Path, *more: str) -> list[str]:
         "callbacks.pictures.count=1",
         "name=tiny",
         f"output_dir={output}",
+        # Crops are small here.
+        *(["model.criterion.decode.sampler.min_kept=200"] if any("ohem" in word for word in more) else []),
         *more,
     ]
 

@@ -185,7 +185,9 @@ def groups() -> list[list[str]]:
 
 @pytest.mark.parametrize("run", groups(), ids=" ".join)
 def test_every_shipped_configuration_passes(run: list[str]) -> None:
-    check(compose([*BASE, *run]))
+    cfg = compose([*BASE, *run])
+    check(cfg)
+    check(cfg, trusted=False)
 
 
 def keys_below(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -239,6 +241,15 @@ ATTACKS = [
     ("model.net.backbone", {"_target_": "seglit.files.write_text", "path": "x", "text": "y"}),
     ("model.net.backbone", {"_target_": "lightning.pytorch.LightningModule.load_from_checkpoint"}),
     ("model.net.backbone", {"_target_": "lightning.pytorch.cli.LightningCLI"}),
+    ("model.net", {"_target_": "seglit.cli.SegmentationCLI", "arguments": ["test", "--ckpt_path=evil.pkl"]}),
+    ("model", {"_target_": "seglit.cli.SegmentationCLI", "arguments": []}),
+    ("trainer._target_", "seglit.cli.SegmentationCLI"),
+    ("model.net.backbone", {"_target_": "seglit.build.Parts"}),
+    ("model.net.backbone", {"_target_": "lightning.pytorch.demos.boring_classes.BoringModel"}),
+    ("model.net.backbone", {"_target_": "timm.models.resnet.ResNet"}),
+    ("model._target_", "torch.nn.Identity"),
+    ("data._target_", "seglit.callbacks.Progress"),
+    ("trainer._target_", "torch.nn.Identity"),
     ("model.net.backbone", {"_target_": "torch.load", "f": "x"}),
     ("model.net.backbone", {"_target_": "seglitother.Net"}),
     ("model.net.backbone", {"_target_": "seglit.backbones.UNet", "_args_": [{"_target_": "os.system"}]}),

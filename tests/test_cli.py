@@ -33,6 +33,11 @@ defaults:
   - override /data: folder
   - override /data/train_transforms: only
   - override /model: fcn_unet_small
+model:
+  criterion:
+    decode:
+      sampler:
+        min_kept: 200
 """
 CROP = "only: {_target_: seglit.data.transforms.RandomCrop, height: 32, width: 32}\n"
 
@@ -80,7 +85,7 @@ def by_hand(data: Path, output: Path) -> None:
 
     module = SegmentationModule(
         Segmentor(UNet(base_channels=8, num_stages=3, encoder_convs=1, decoder_convs=1), head(0), {"aux": head(1)}),
-        SegmentationCriterion(decode=criterion(1.0, OHEMPixelSampler(0.7, 2000)), aux=criterion(0.4)),
+        SegmentationCriterion(decode=criterion(1.0, OHEMPixelSampler(0.7, 200)), aux=criterion(0.4)),
         partial(torch.optim.AdamW, lr=0.01, weight_decay=0.01),
         partial(PolyLR, total_steps=4, power=0.9, min_lr_ratio=0.01),
         {"custom_keys": {"head": {"lr_mult": 10.0}}},

@@ -5,15 +5,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
+from PIL import Image
 from torch import Tensor, nn
 
 from conftest import tiny_overrides
 from seglit import evaluate, predict, train
 from seglit.build import build
-from seglit.config import compose
+from seglit.checkpoint import read_checkpoint, rebuildable
+from seglit.config import ConfigError, compose, from_text, to_text
+from seglit.inference import Inference
+from seglit.module import SegmentationModule
 from seglit.segmentor import Segmentor
 
 
@@ -99,6 +106,166 @@ def test_a_class_of_the_users_needs_trust(
     assert "my_package.MyInference is no class that a checkpoint may name" in capsys.readouterr().err
     evaluate.main([*arguments, "--trust", "my_package"])
     assert "test mIoU" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        evaluate.main([*arguments, "--trust", "my_package", "--trust", "yours", "model.inference.flop=true"])
+    assert "model.inference.flop: no such key" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        predict.main([str(mine), "--trust", "my_package", "nowhere.png", "--output", str(tmp_path)])
+    assert "nowhere.png: no image there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([1], "no configuration inside"),
+        ({}, "no configuration inside"),
+        ({"seglit": [1]}, "no configuration inside"),
+        ({"seglit": {"config": 3}}, "no configuration inside"),
+        ({"seglit": {"config": "seed: 0"}}, "no weights inside"),
+        ({"seglit": {"config": "seed: 0"}, "state_dict": [1]}, "no weights inside"),
+        ({"seglit": {"config": "[1]"}, "state_dict": {}}, "the text holds no configuration"),
+    ],
+)
+def test_a_file_of_torchs_that_is_no_checkpoint_is_named(
+    content: object, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(content, tmp_path / "odd.ckpt")
+    with pytest.raises(SystemExit) as end:
+        predict.main([str(tmp_path / "odd.ckpt"), str(tmp_path)])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"config: {tmp_path}/odd.ckpt: {words}")
+    assert error.count("\n") == 1
+
+
+def changed(checkpoint: Path, folder: Path, *changes: str) -> Path:
+    """The checkpoint as if it had been trained with these changes of its configuration."""
+    content = torch.load(checkpoint, weights_only=True)
+    cfg = from_text(content["seglit"]["config"])
+    for change in changes:
+        key, _, value = change.partition("=")
+        OmegaConf.update(cfg, key, OmegaConf.create(f"value: {value}").value, force_add=True)
+    content["seglit"]["config"] = to_text(cfg)
+    torch.save(content, folder / "changed.ckpt")
+    return folder / "changed.ckpt"
+
+
+@pytest.mark.parametrize("limit", ["limit_{}_batches=1", "overfit_batches=1"])
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_whole_split_is_scored_unless_told_otherwise(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str, limit: str
+) -> None:
+    counts: list[int] = []
+    step = {"val": "validation", "test": "test"}[split]
+    monkeypatch.setattr(SegmentationModule, f"on_{step}_batch_end", lambda *_: counts.append(1), raising=False)
+    limited = changed(checkpoint, tmp_path, f"trainer.{limit.format(split)}")
+    evaluate.evaluate(limited, split, [], tmp_path)
+    assert len(counts) == 3
+    evaluate.evaluate(limited, split, [f"trainer.limit_{split}_batches=2"], tmp_path)
+    assert len(counts) == 5
+
+
+def test_a_checkpoint_is_rebuilt_without_what_it_was_trained_from(checkpoint: Path, tmp_path: Path) -> None:
+    weights = "model.criterion.decode.losses.loss_ce.class_weight"
+    trained = changed(
+        checkpoint, tmp_path, f"{weights}=gone.txt", "model.criterion.aux.losses.loss_ce.class_weight=auto"
+    )
+    assert 0 <= evaluate.evaluate(trained, "test", [], tmp_path)["test/miou"] <= 1
+    cfg = compose(
+        [
+            *("name=x", "output_dir=out", "model/net/backbone=timm", "model.net.backbone.pretrained=true"),
+            "+model.net.backbone.options.checkpoint_path=gone.pth",
+            f"{weights}=auto",
+            "model.criterion.aux.losses.loss_ce.class_weight=[1,2,3,4,5,6,7]",
+            "+model.paramwise.custom_keys.pretrained.lr_mult=2",
+        ]
+    )
+    model = rebuildable(cfg).model
+    assert model.net.backbone.pretrained is False
+    assert model.net.backbone.options.checkpoint_path is None
+    assert model.criterion.decode.losses.loss_ce.class_weight is None
+    assert model.criterion.aux.losses.loss_ce.class_weight == [1, 2, 3, 4, 5, 6, 7]
+    assert model.paramwise.custom_keys.pretrained.lr_mult == 2
+    assert cfg.model.net.backbone.pretrained is True
+
+
+def photographs(folder: Path, tiny_data: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.open(tiny_data / "images" / "test" / "0.png").save(folder / name)
+    return folder
+
+
+def below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
+
+
+def test_images_are_not_written_over(checkpoint: Path, tiny_data: Path, tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "ph", tiny_data, "a.png", "b.jpg", "c.jpg", "c_overlay.png")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for inputs in (folder, folder / "a.png", folder / "*.png", folder / "c*"):
+        with pytest.raises(ConfigError, match="png: is one of the images, and would be written over"):
+            predict.predict(checkpoint, str(inputs), tmp_path / "ph" / ".." / "ph")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.*"])
+def test_labels_of_an_earlier_call_are_no_images(
+    checkpoint: Path, tiny_data: Path, tmp_path: Path, pattern: str
+) -> None:
+    folder = photographs(tmp_path / "ph", tiny_data, "a.png", "sub/b.jpg")
+    for _ in range(2):
+        predict.predict(checkpoint, f"{folder}{pattern}", folder / "out")
+        assert below(folder / "out") == {"a.png", "a_overlay.png", "sub/b.png", "sub/b_overlay.png"}
+    # Above the images, output says nothing about what an image is.
+    assert predict.predict(checkpoint, str(folder / "sub"), tmp_path) == [tmp_path / "b.png"]
+
+
+def test_files_of_one_name_are_refused_overlays_included(checkpoint: Path, tiny_data: Path, tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "ph", tiny_data, "a.jpg", "a_overlay.jpg")
+    with pytest.raises(ConfigError, match=r"a\.jpg and .*a_overlay\.jpg: would both be labelled in .*a_overlay\.png"):
+        predict.predict(checkpoint, str(folder), tmp_path / "out")
+    assert len(predict.predict(checkpoint, str(folder), tmp_path / "out", overlays=False)) == 2
+    with pytest.raises(ConfigError, match=r"a\.jpg and .*a\.png: would both be labelled in"):
+        predict.predict(checkpoint, str(photographs(folder, tiny_data, "a.png")), tmp_path / "out", overlays=False)
+
+
+def test_a_pattern_keeps_the_folders_that_it_leaves_open(checkpoint: Path, tiny_data: Path, tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "ph", tiny_data, "a/1.jpg", "b/1.jpg")
+    for number, (pattern, names) in enumerate(
+        {"*/1.jpg": ["a/1.png", "b/1.png"], "a/*.jpg": ["1.png"], "**/*.jpg": ["a/1.png", "b/1.png"]}.items()
+    ):
+        output = tmp_path / f"out{number}"
+        written = predict.predict(checkpoint, f"{folder}/{pattern}", output, overlays=False)
+        assert written == [output / name for name in names]
+
+
+def test_options_of_predict_change_only_what_they_say(checkpoint: Path, tmp_path: Path) -> None:
+    def inference(*changes: str, **options: Any) -> tuple[Any, ...]:
+        cfg, _ = read_checkpoint(changed(checkpoint, tmp_path, *changes))
+        given = {"window": None, "stride": None, "flip": None, "scales": None} | options
+        found = predict.stored_inference(cfg, **given)
+        return found.window, found.stride, found.flip, found.scales
+
+    stored = ("model.inference.window=[30,36]", "model.inference.stride=[10,10]", "model.inference.flip=true")
+    assert inference(*stored) == ((30, 36), (10, 10), True, (1.0,))
+    assert inference(*stored, scales=[0.5, 1]) == ((30, 36), (10, 10), True, (0.5, 1.0))
+    assert inference(*stored, flip=False) == ((30, 36), (10, 10), False, (1.0,))
+    assert inference(*stored, stride=[5, 6]) == ((30, 36), (5, 6), True, (1.0,))
+    assert inference(*stored, window=[9, 9]) == ((9, 9), (6, 6), True, (1.0,))
+    assert inference("model.inference=null", flip=True) == (None, None, True, (1.0,))
+    with pytest.raises(ConfigError, match=r"stride needs a window, got stride=\[5, 6\]"):
+        inference("model.inference=null", stride=[5, 6])
+
+
+def test_predict_writes_more_than_256_classes(
+    checkpoint: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    palette = f"data.palette={[[i // 256, i % 256, 0] for i in range(300)]}"
+    many = changed(checkpoint, tmp_path, palette, "model.inference=null")
+    monkeypatch.setattr(Inference, "predict", lambda self, net, image, size: torch.full((1, *size), 299))
+    for path in predict.predict(many, str(tiny_data / "images" / "test"), tmp_path / "out"):
+        assert (np.asarray(Image.open(path)) == 299).all()
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])

@@ -78,6 +78,7 @@ def test_two_steps(name: str, tmp_path: Path) -> None:
                 f"output_dir={tmp_path}/run",
                 *write_layout(data, tmp_path / "data"),
                 *pretrained,
+                *(["model.criterion.decode.sampler.min_kept=200"] if "ohem" in name else []),
                 "data.train_transforms.crop.height=64",
                 "data.train_transforms.crop.width=64",
                 "data.batch_size=2",

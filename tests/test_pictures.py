@@ -2,13 +2,18 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from matplotlib import image as matplotlib_image
 from PIL import Image
 
+from seglit.callbacks import Pictures, Predictions
+from seglit.data.datamodule import SegmentationDataModule
+from seglit.module import SegmentationModule
 from seglit.pictures import (
     colourise,
     confusion_figure,
@@ -16,6 +21,7 @@ from seglit.pictures import (
     overlay,
     panel,
     save_figure,
+    save_labels,
     save_png,
 )
 
@@ -117,6 +123,44 @@ def test_palette_png_refuses_colours_and_too_many_classes(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="at most 256 colours"):
         save_png(tmp_path / "a.png", LABELS.astype(np.uint8), [(0, 0, 0)] * 257)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_of_many_classes_are_grey_of_16_bits(tmp_path: Path) -> None:
+    labels = np.array([[0, 255, 256, 299]])
+    for count, mode, expected in ((256, "P", labels % 256), (300, "I;16", labels)):
+        save_labels(tmp_path / "labels.png", labels % count, [(0, 0, 0)] * count)
+        with Image.open(tmp_path / "labels.png") as stored:
+            assert stored.mode == mode
+            assert np.array_equal(np.asarray(stored), expected % count)
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.png"]
+
+
+def trainer_with(**data: Any) -> Trainer:
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.datamodule = SegmentationDataModule("seglit:bluemarble", **data)
+    return trainer
+
+
+def test_predictions_and_pictures_go_by_the_whole_name_of_the_image(tmp_path: Path) -> None:
+    names = ["a/f.1", "a/f.2", "b/f.1"]
+    labels = torch.arange(3)[:, None, None].expand(3, 4, 4)
+    trainer = trainer_with(num_classes=7)
+    batch = {"name": names, "image": torch.zeros(3, 3, 4, 4), "labels": labels}
+    Predictions(tmp_path / "predictions").on_predict_batch_end(
+        trainer, LightningModule(), {"predictions": labels}, batch, 0
+    )
+    for index, name in enumerate(names):
+        assert (np.asarray(Image.open(tmp_path / "predictions" / f"{name}.png")) == index).all()
+    module = SegmentationModule.__new__(SegmentationModule)
+    Pictures(tmp_path / "pictures").on_test_batch_end(trainer, module, {"predictions": labels}, batch, 0)
+    assert all((tmp_path / "pictures" / "test" / f"{name}.png").is_file() for name in names)
+
+
+def test_predictions_of_many_classes_are_not_cut_to_8_bits(tmp_path: Path) -> None:
+    trainer = trainer_with(num_classes=300, classes=[f"class {number}" for number in range(300)])
+    outputs = {"predictions": torch.full((1, 2, 2), 299)}
+    Predictions(tmp_path).on_predict_batch_end(trainer, LightningModule(), outputs, {"name": ["a"]}, 0)
+    assert (np.asarray(Image.open(tmp_path / "a.png")) == 299).all()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from seglit.check import check
-from seglit.config import ConfigError, from_text
+from seglit.check.nodes import walk
+from seglit.config import ConfigError, from_text, plain
 from seglit.segmentor import Segmentor
 
 NET = "net."
+SOURCES = {"pretrained": False, "checkpoint_path": None, "class_weight": None}
+"""Arguments by which net and criterion fetch what a checkpoint has or does not need, and what they are without it."""
 
 
 def stored(path: Path) -> tuple[DictConfig, Mapping[str, Any]]:
@@ -24,13 +27,19 @@ def stored(path: Path) -> tuple[DictConfig, Mapping[str, Any]]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give a .ckpt that seglit.train wrote")
     try:
-        content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ConfigError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
-    text = content.get("seglit", {}).get("config", "")
-    if not text:
+    about = content.get("seglit") if isinstance(content, Mapping) else None
+    text = about.get("config") if isinstance(about, Mapping) else None
+    if not isinstance(text, str) or not text:
         raise ConfigError(f"{path}: no configuration inside; give a .ckpt that seglit.train wrote")
-    return from_text(text), content
+    if not isinstance(content.get("state_dict"), Mapping):
+        raise ConfigError(f"{path}: no weights inside; give a .ckpt that seglit.train wrote")
+    try:
+        return from_text(text), content
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def read_checkpoint(path: Path, packages: Sequence[str] = ()) -> tuple[DictConfig, dict[str, Tensor]]:
@@ -74,15 +83,25 @@ def override(cfg: DictConfig, changes: Sequence[str], packages: Sequence[str] = 
     return changed
 
 
+def rebuildable(cfg: DictConfig) -> DictConfig:
+    """The configuration with all that is fetched for training left out of net and criterion.
+
+    The weights are at hand, so none are downloaded or read; no loss is computed, so class weights are neither read nor
+    measured.
+    """
+    changed = cfg.copy()
+    OmegaConf.set_struct(changed, False)
+    for key, name, value in walk(plain(cfg)["model"], "model"):
+        # Class weights that are numbers need no fetching, and a loss may insist on them.
+        if key.startswith(("model.net.", "model.criterion.")) and name in SOURCES and not isinstance(value, list):
+            OmegaConf.update(changed, key, SOURCES[name])
+    return changed
+
+
 def load_net(cfg: DictConfig, weights: Mapping[str, Tensor]) -> Segmentor:
     """The net that the configuration describes, with these weights, in eval mode."""
     from seglit.build import built
 
-    node = cfg.model.net.copy()
-    OmegaConf.set_struct(node, False)
-    if "pretrained" in node.backbone:
-        # The weights are here already; nothing is to be downloaded.
-        node.backbone.pretrained = False
-    net: Segmentor = built(node, "model.net")
+    net: Segmentor = built(rebuildable(cfg).model.net, "model.net")
     net.load_state_dict(dict(weights))
     return net.eval()

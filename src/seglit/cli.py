@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from seglit.build import Parts, hush, own_callbacks, refuse_misfits
 from seglit.callbacks import Predictions
 from seglit.check import check
+from seglit.check.configuration import SECTIONS
 from seglit.check.hints import item_type, mapping_types, members, takes_callable
 from seglit.check.nodes import HYDRA_KEYS, resolve, signature
 from seglit.config import ConfigError, compose, plain, readable_errors
@@ -25,11 +26,6 @@ from seglit.resume import refuse_changes
 from seglit.train import prepare
 
 COMMANDS = ("fit", "validate", "test", "predict")
-CLASSES = {
-    "model": "seglit.module.SegmentationModule",
-    "data": "seglit.data.datamodule.SegmentationDataModule",
-    "trainer": "lightning.pytorch.Trainer",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -131,7 +127,7 @@ def with_experiment(arguments: list[str]) -> list[str]:
 
 def as_lightning(content: Mapping[str, Any]) -> dict[str, Any]:
     """A composed configuration in the form of LightningCLI, with `class_path` and `init_args` for `_target_`."""
-    sections = {name: as_class(content[name])["init_args"] for name in ("model", "data", "trainer")}
+    sections = {name: as_class(content[name])["init_args"] for name in SECTIONS}
     listed = {name: [node for node in content[name].values() if node is not None] for name in ("callbacks", "logger")}
     sections["trainer"] |= (
         own_callbacks([resolve(node["_target_"]) for node in listed["callbacks"]])
@@ -166,7 +162,7 @@ def as_hydra(content: Mapping[str, Any]) -> DictConfig:
         listed[name] = {str(place): as_node(node) for place, node in enumerate(nodes)}
     sections = {"model": content["model"], "data": content["data"], "trainer": trainer}
     return OmegaConf.create(
-        {name: as_node({"class_path": CLASSES[name], "init_args": node}) for name, node in sections.items()}
+        {name: as_node({"class_path": SECTIONS[name], "init_args": node}) for name, node in sections.items()}
         | listed
         | {
             "name": Path(folder).name,

@@ -5,6 +5,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+WHOLE_SPLIT = {"limit_val_batches": None, "limit_test_batches": None, "overfit_batches": 0.0}
+"""Arguments of the Trainer by which a run may have looked at a part of a split, and what they are for all of it."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """The command. A mistake of the user is one line on standard error and exit status 2."""
@@ -13,7 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("changes", nargs="*", metavar="key=value", help="changes of that configuration: data.root=...")
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("--output", type=Path, help="folder for the results; beside the checkpoint by default")
-    parser.add_argument("--trust", nargs="+", default=(), metavar="PACKAGE", help="of your own, that it may build from")
+    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="your own, to build from too")
     options = parser.parse_intermixed_args(arguments)
 
     from seglit.config import readable_errors
@@ -27,6 +30,7 @@ def evaluate(
 ) -> dict[str, float | None]:
     """Score the net of a checkpoint on one split of its data set; print the table, and write the results.
 
+    The whole split counts, even if the run that wrote the checkpoint looked at a part only, unless `changes` limit it.
     Writes `evaluation_<split>.json` and `confusion_<split>.png`.
 
     Args:
@@ -43,12 +47,13 @@ def evaluate(
 
     from seglit.build import build
     from seglit.callbacks.score_tables import metrics_of, score_table
-    from seglit.checkpoint import override, read_checkpoint
+    from seglit.checkpoint import override, read_checkpoint, rebuildable
     from seglit.files import write_text
     from seglit.pictures import confusion_figure, save_figure
 
     cfg, weights = read_checkpoint(checkpoint, packages)
-    cfg = override(cfg, changes, packages)
+    cfg.trainer.update({name: value for name, value in WHOLE_SPLIT.items() if name in cfg.trainer})
+    cfg = rebuildable(override(cfg, changes, packages))
     cfg.callbacks = {"progress": cfg.callbacks.get("progress")}
     cfg.logger = {}
     parts = build(cfg)

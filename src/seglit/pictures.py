@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8
+from jaxtyping import Int64, Integer, UInt8, UInt16
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -131,8 +131,24 @@ def panel(
     return rendered(figure)
 
 
+def save_labels(path: str | Path, labels: Integer[np.ndarray, "height width"], palette: Palette) -> None:
+    """Write class numbers as a palette PNG; as a grey one of 16 bits if there are more than 256 classes.
+
+    Args:
+        path: Of the file, see `save_png`.
+        labels: Class numbers.
+        palette: A colour for each class.
+    """
+    if len(palette) <= 256:
+        save_png(path, labels.astype(np.uint8), palette)
+    else:
+        save_png(path, labels.astype(np.uint16))
+
+
 def save_png(
-    path: str | Path, array: UInt8[np.ndarray, "height width *channels"], palette: Palette | None = None
+    path: str | Path,
+    array: UInt8[np.ndarray, "height width *channels"] | UInt16[np.ndarray, "height width"],
+    palette: Palette | None = None,
 ) -> None:
     """Write a picture as PNG; the file at `path` is whole at any time, the old one or the new one.
 

@@ -2,8 +2,15 @@
 
 import argparse
 import glob
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from seglit.inference import Inference
 
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"}
 
@@ -16,11 +23,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder for labels and overlays")
     parser.add_argument("--window", type=int, nargs=2, metavar=("H", "W"), help="slide a window of this size")
     parser.add_argument("--stride", type=int, nargs=2, metavar=("H", "W"), help="steps of the window")
-    parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average with the mirrored image")
     parser.add_argument("--scales", type=float, nargs="+", metavar="S", help="average over these scales")
     parser.add_argument("--no-overlay", action="store_true", help="write labels only")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; the best there is by default")
-    parser.add_argument("--trust", nargs="+", default=(), metavar="PACKAGE", help="of your own, that it may build from")
+    parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="your own, to build from too")
     options = parser.parse_args(arguments)
 
     from seglit.config import readable_errors
@@ -47,22 +54,25 @@ def predict(
     *,
     window: Sequence[int] | None = None,
     stride: Sequence[int] | None = None,
-    flip: bool = False,
+    flip: bool | None = None,
     scales: Sequence[float] | None = None,
     overlays: bool = True,
     device: str | None = None,
     packages: Sequence[str] = (),
 ) -> list[Path]:
-    """Write a palette PNG of class indices for each image, and an overlay of it on the image.
+    """Write a PNG of class indices for each image, see `save_labels`, and an overlay of it on the image.
+
+    What is None of `window`, `stride`, `flip` and `scales` is as the checkpoint was evaluated.
 
     Args:
         checkpoint: written by `seglit.train`.
         inputs: an image, a folder (searched with its subfolders), or a glob pattern.
-        output: folder of `<stem>.png` and `<stem>_overlay.png`; subfolders of a given folder are kept.
-        window: height and width of a sliding window; None: what the checkpoint was evaluated with.
-        stride: its steps.
+        output: folder of `<stem>.png` and `<stem>_overlay.png`, in subfolders as below the given folder or the first
+            wildcard of the pattern. What lies in it is no input, if it is inside the folder that is searched.
+        window: height and width of a sliding window.
+        stride: its steps; None with a `window`: two thirds of it.
         flip: average with the mirrored image.
-        scales: average over these scales; None: the image's own.
+        scales: average over these scales.
         overlays: write overlays too.
         device: torch's name of the device; None: CUDA where there is one, else the CPU.
         packages: further packages whose classes the checkpoint may name.
@@ -71,62 +81,107 @@ def predict(
         The label files written, in the order of the images.
 
     Raises:
-        ConfigError: where the checkpoint or the inputs are not what they should be.
+        ConfigError: where the checkpoint or the inputs are not what they should be, two images would share a file, or
+            an image would be written over.
     """
     import torch
     from rich.progress import track
 
-    from seglit.build import built
     from seglit.checkpoint import load_net, read_checkpoint
     from seglit.config import ConfigError
     from seglit.data.images import read_image
     from seglit.data.normalise import normalise
-    from seglit.inference import Inference
-    from seglit.pictures import overlay, save_png
+    from seglit.pictures import overlay, save_labels, save_png
 
     cfg, weights = read_checkpoint(checkpoint, packages)
-    images = list(find_images(inputs))
+    images = list(find_images(inputs, output))
     if not images:
         raise ConfigError(f"{inputs}: no image there; give an image, a folder with images, or a pattern in quotes")
     targets = [output / relative.with_suffix(".png") for _, relative in images]
-    if len(set(targets)) < len(targets):
-        raise ConfigError(f"{inputs}: two images have one name but for the ending, and would share a label file")
+    refuse_clashes([path for path, _ in images], targets, overlays=overlays)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     net = load_net(cfg, weights).to(place)
-    if window is None and stride is None and not flip and scales is None:
-        inference: Inference = built(cfg.model.inference, "model.inference") if cfg.model.inference else Inference()
-    else:
-        try:
-            inference = Inference(window, stride, flip, scales or (1.0,))
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+    inference = stored_inference(cfg, window, stride, flip, scales)
     palette, ignore_index = [tuple(colour) for colour in cfg.data.palette], cfg.data.ignore_index
     for (path, _), target in zip(track(images, description="predicting"), targets, strict=True):
         pixels = read_image(path)
         image = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(place)
         with torch.inference_mode():
             labels = inference.predict(net, normalise(image, cfg.data.mean, cfg.data.std), pixels.shape[:2])
-        result = labels[0].cpu().numpy().astype("uint8")
-        save_png(target, result, palette)
+        result = labels[0].cpu().numpy()
+        save_labels(target, result, palette)
         if overlays:
-            save_png(target.with_name(f"{target.stem}_overlay.png"), overlay(pixels, result, palette, ignore_index))
+            save_png(overlay_path(target), overlay(pixels, result, palette, ignore_index))
     print(f"{len(targets)} images labelled; the labels are in {output}")
     return targets
 
 
-def find_images(inputs: str) -> Iterable[tuple[Path, Path]]:
-    """Each image file, and its path below the folder or pattern that was given; sorted by name."""
-    root = Path(inputs)
-    if root.is_dir():
-        for path in sorted(root.rglob("*")):
-            if path.suffix.lower() in IMAGE_ENDINGS:
-                yield path, path.relative_to(root)
-    elif root.is_file():
-        yield root, Path(root.name)
+def find_images(inputs: str, output: Path) -> Iterator[tuple[Path, Path]]:
+    """Each image file, and its path below the given folder or the first wildcard of the pattern; sorted by name.
+
+    Files in `output` are passed over where that is inside the folder, as they are the labels of an earlier call.
+    """
+    given = Path(inputs)
+    if given.is_dir():
+        root, paths = given, sorted(given.rglob("*"))
+    elif given.is_file():
+        root, paths = given.parent, [given]
     else:
-        for name in sorted(glob.glob(inputs, recursive=True)):  # noqa: PTH207, a pattern may be absolute
-            if Path(name).suffix.lower() in IMAGE_ENDINGS:
-                yield Path(name), Path(Path(name).name)
+        root = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), given.parts))
+        paths = sorted({Path(name) for name in glob.glob(inputs, recursive=True)})  # noqa: PTH207, a pattern may be absolute
+    earlier = output.resolve()
+    inside = root.resolve() in earlier.parents
+    for path in paths:
+        if path.suffix.lower() in IMAGE_ENDINGS and not (inside and earlier in path.resolve().parents):
+            yield path, path.relative_to(root)
+
+
+def refuse_clashes(images: Sequence[Path], targets: Sequence[Path], *, overlays: bool) -> None:
+    """Refuse to write two files of one name, or a file over an image.
+
+    Raises:
+        ConfigError: names the images, or the image.
+    """
+    from seglit.config import ConfigError
+
+    sources = {image.resolve() for image in images}
+    written: dict[Path, Path] = {}
+    for image, target in zip(images, targets, strict=True):
+        for path in (target, overlay_path(target)) if overlays else (target,):
+            if path.resolve() in sources:
+                raise ConfigError(f"{path}: is one of the images, and would be written over; give another --output")
+            if (other := written.setdefault(path.resolve(), image)) != image:
+                raise ConfigError(f"{other} and {image}: would both be labelled in {path}; rename one")
+
+
+def overlay_path(target: Path) -> Path:
+    """The overlay that belongs to a label file."""
+    return target.with_name(f"{target.stem}_overlay.png")
+
+
+def stored_inference(
+    cfg: "DictConfig",
+    window: Sequence[int] | None,
+    stride: Sequence[int] | None,
+    flip: bool | None,
+    scales: Sequence[float] | None,
+) -> "Inference":
+    """How the checkpoint was evaluated, but for the arguments that are not None.
+
+    Raises:
+        ConfigError: where the arguments do not go together.
+    """
+    from omegaconf import OmegaConf
+
+    from seglit.build import built
+
+    given: dict[str, Any] = {"window": window, "stride": stride, "flip": flip, "scales": scales}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if window is not None:
+        changes["stride"] = stride  # the stored steps are those of the stored window
+    node = OmegaConf.create(dict(cfg.model.inference or {"_target_": "seglit.inference.Inference"}) | changes)
+    inference: Inference = built(node, "model.inference")
+    return inference
 
 
 if __name__ == "__main__":

@@ -170,10 +170,9 @@ def refuse_taken(folder: Path, *, resumed: bool) -> None:
             f"output_dir: {folder} holds a run; give another, or go on with that run by "
             f"ckpt_path={folder}/checkpoints/last.ckpt"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"output_dir: {folder} cannot be made ({error.strerror}); give another") from error
+    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ConfigError(f"output_dir: {folder} cannot be made, as {above} is no folder to write into; give another")
 
 
 def job_overrides() -> list[str]:

@@ -202,6 +202,17 @@ def test_setup_finds_files_and_the_constructor_reads_none(stripes, tmp_path):
         module(stripes, val_split="valid").setup("fit")
 
 
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_split_with_fewer_images_than_ranks_is_refused(stripes, part):
+    data = module(stripes, test_split="val")
+    loader = getattr(data, f"{part}_dataloader")
+    data.trainer = trainer(rank=4, world_size=5)
+    assert len(loader()) == 1
+    data.trainer = trainer(rank=0, world_size=6)
+    with pytest.raises(DataError, match=r"split 'val' has 5 images for 6 devices.*set trainer\.devices to 5 or less"):
+        loader()
+
+
 def test_lightnings_sampler_is_refused_with_several_ranks(stripes):
     data = module(stripes)
     data.trainer = trainer(world_size=2, own_sampler=True)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from seglit.data.errors import DataError
+from seglit.data.images import read_image
 from seglit.data.label_table import LabelTable
 from seglit.data.masks import MaskReader
 
@@ -66,6 +67,22 @@ def test_turns_a_mask_as_its_exif_orientation_says(save):
     colours = np.array(COLOURS, dtype=np.uint8)[LABELS % 4]
     path = save("c.png", colours, exif=exif.tobytes())
     assert MaskReader(LabelTable(4), "color", COLOURS)(path).tolist() == (expected % 4).tolist()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_tiff_mask_is_turned_like_the_image_beside_it(save, orientation, compression):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    colours = np.array(COLOURS, dtype=np.uint8)[LABELS % 4]
+    options = {"exif": exif, "compression": compression}
+    image = read_image(save("i.tif", colours, **options))
+    expected = (image[..., None, :] == COLOURS).all(-1).argmax(-1).tolist()
+    for pixels in (LABELS % 4, (LABELS % 4).astype(np.uint16)):
+        assert MaskReader(LabelTable(4))(save("m.tif", pixels, **options)).tolist() == expected
+    for mode in ("RGB", "RGBA"):
+        path = save("c.tif", Image.fromarray(colours).convert(mode), **options)
+        assert MaskReader(LabelTable(4), "color", COLOURS)(path).tolist() == expected
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])

@@ -118,7 +118,7 @@ class Pictures(Callback):
             pixels = (image.float() * std + mean).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
             maps = [colourise(array.numpy(), data.palette, data.ignore_index) for array in (labels, prediction)]
             picture = panel([pixels, *maps], ["image", "truth", "prediction"], data.classes, data.palette)
-            save_png(folder / f"{Path(name).stem}.png", picture)
+            save_png(folder / f"{name}.png", picture)
 
     def _draw_confusion(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         if isinstance(module, SegmentationModule):

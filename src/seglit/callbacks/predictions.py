@@ -6,11 +6,11 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seglit.data.datamodule import SegmentationDataModule
-from seglit.pictures import save_png
+from seglit.pictures import save_labels
 
 
 class Predictions(Callback):
-    """Writes what `Trainer.predict` predicts, a palette PNG of class indices for each image, by its name.
+    """Writes what `Trainer.predict` predicts, a PNG of class indices for each image, by its name; see `save_labels`.
 
     Args:
         folder: where the files go.
@@ -32,4 +32,4 @@ class Predictions(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, SegmentationDataModule)
         for name, labels in zip(batch["name"], outputs["predictions"], strict=True):
-            save_png(self.folder / f"{name}.png", labels.cpu().numpy().astype("uint8"), data.palette)
+            save_labels(self.folder / f"{name}.png", labels.cpu().numpy(), data.palette)

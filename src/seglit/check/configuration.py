@@ -11,16 +11,26 @@ from seglit.check.nodes import Node, entry_problems, mapping, resolve, target_pr
 from seglit.check.rules import RULES
 from seglit.config import ConfigError, RootConfig, nearest, plain
 
-SECTIONS = ("data", "model", "trainer")
-"""What is built, and has to be there."""
+SECTIONS = {
+    "data": "seglit.data.datamodule.SegmentationDataModule",
+    "model": "seglit.module.SegmentationModule",
+    "trainer": "lightning.pytorch.Trainer",
+}
+"""What is built, and has to be there, with the class that each is."""
 OVERLAYS = ("experiment", "tricks", "debug", "sweep")
 """Groups whose files change the root; without the line that says so they land at a key of their own."""
 LISTED = ("callbacks", "logger")
 """Names, each with what is built or null."""
-TRUSTED = ("seglit", "torch.optim", "torch.nn", "albumentations", "lightning.pytorch", "timm")
-"""Packages whose own classes a checkpoint's configuration may name."""
-BUILDS_ANYTHING = ("lightning.pytorch.cli",)
-"""Modules of these whose classes build whatever else they are told to."""
+IMPORTED = ("seglit", "torch.optim", "torch.nn", "albumentations", "lightning.pytorch")
+"""Packages that are imported to see what a checkpoint's configuration names in them."""
+TRUSTED = (
+    *("seglit.backbones", "seglit.blocks", "seglit.callbacks", "seglit.data", "seglit.features", "seglit.heads"),
+    *("seglit.inference", "seglit.losses", "seglit.module", "seglit.optim", "seglit.segmentor"),
+    *("lightning.pytorch.callbacks", "lightning.pytorch.loggers", "lightning.pytorch.plugins"),
+    *("lightning.pytorch.profilers", "lightning.pytorch.strategies", "lightning.pytorch.trainer.trainer"),
+    *("torch.optim", "torch.nn", "albumentations"),
+)
+"""Modules whose own classes it may name: parts of a run, not the commands, which would read further files."""
 
 
 def check(cfg: DictConfig, *, trusted: bool = True, packages: Sequence[str] = ()) -> None:
@@ -28,15 +38,15 @@ def check(cfg: DictConfig, *, trusted: bool = True, packages: Sequence[str] = ()
 
     Args:
         cfg: the composed configuration.
-        trusted: False for a configuration from a file that others may have written: only classes defined in seglit and
-            its libraries may be named then, and nothing else is imported to find out.
+        trusted: False for a configuration from a file that others may have written: only parts of a run that are
+            defined in seglit and its libraries may be named then, and nothing else is imported to find out.
         packages: further packages whose classes an untrusted configuration may name.
 
     Raises:
         ConfigError: one line for each mistake, with the key, the value and the mend.
     """
     content = plain(cfg)
-    if not trusted and (foreign := list(foreign_targets(content, (*TRUSTED, *packages)))):
+    if not trusted and (foreign := list(foreign_targets(content, packages)) or list(misplaced_targets(content))):
         raise ConfigError("\n".join(foreign))
     problems = list(root_problems(content))
     for key in SECTIONS:
@@ -69,17 +79,17 @@ def root_problems(content: Node) -> Iterator[str]:
             yield from value_problems(content[key], hint, key)
 
 
-def foreign_targets(content: Node, allowed: Sequence[str]) -> Iterator[str]:
-    """Every `_target_` at any depth that is no class of a trusted package.
+def foreign_targets(content: Node, packages: Sequence[str]) -> Iterator[str]:
+    """Every `_target_` at any depth that is no class defined in a trusted module or in one of the packages.
 
-    A function is refused wherever it is from, as among those of the trusted packages are some that write files or load
+    A function is refused wherever it is from, as among those of the trusted modules are some that write files or load
     pickles.
     """
     for key, name, value in walk(content, ""):
         if name != "_target_":
             continue
         refusal = f"{key}: {value} is no class that a checkpoint may name"
-        if not within(str(value), allowed):
+        if not within(str(value), (*IMPORTED, *packages)):
             yield f"{refusal}; for a package of your own, --trust {str(value).split('.')[0]}"
             continue
         try:
@@ -87,6 +97,13 @@ def foreign_targets(content: Node, allowed: Sequence[str]) -> Iterator[str]:
         except ConfigError as error:
             yield f"{key}: {error}"
             continue
-        home = target.__module__ if inspect.isclass(target) else ""
-        if not within(home, allowed) or within(home, BUILDS_ANYTHING):
+        if not inspect.isclass(target) or not within(target.__module__, (*TRUSTED, *packages)):
             yield refusal
+
+
+def misplaced_targets(content: Node) -> Iterator[str]:
+    """Every section whose `_target_` is a class of another kind; all of them have to be trusted."""
+    for key, base in SECTIONS.items():
+        path = mapping(content.get(key)).get("_target_")
+        if path is not None and not issubclass(resolve(str(path)), resolve(base)):
+            yield f"{key}._target_: {path} is no class that a checkpoint may name here; it has to be a {base}"

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from seglit.data.description import checked_mean, checked_std, read_description
+from seglit.data.errors import DataError
 from seglit.data.folder import FolderDataset, Sample
 from seglit.data.label_table import LabelTable
 from seglit.data.loading import AugmentedDataset, StepLoader, StoredBatch, collate
@@ -178,11 +179,19 @@ class SegmentationDataModule(LightningDataModule):
         return loader if count == 1 else StepLoader(loader, count)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """This rank's share of the validation samples, each once."""
+        """This rank's share of the validation samples, each once.
+
+        Raises:
+            DataError: If there are fewer samples than ranks, as torch takes no loader without any.
+        """
         return self._evaluation_loader("val")
 
     def test_dataloader(self) -> DataLoader[Sample]:
-        """This rank's share of the test samples, each once."""
+        """This rank's share of the test samples, each once.
+
+        Raises:
+            DataError: If there are fewer samples than ranks.
+        """
         return self._evaluation_loader("test")
 
     def predict_dataloader(self) -> DataLoader[Sample]:
@@ -225,6 +234,11 @@ class SegmentationDataModule(LightningDataModule):
     def _evaluation_loader(self, part: str) -> DataLoader[Sample]:
         rank, world_size = self._rank_and_world_size()
         samples = AugmentedDataset(self.samples(part), self.eval_augmentation, self.seed)
+        if len(samples) < world_size:
+            raise DataError(
+                f"{self.root}: split {self.splits[part]!r} has {len(samples)} images for {world_size} devices, each of "
+                f"which needs one; set trainer.devices to {len(samples)} or less, or add images"
+            )
         return self._loader(samples, EvaluationSampler(len(samples), rank, world_size), self.eval_batch_size)
 
     def _loader(

@@ -68,7 +68,8 @@ class MaskReader:
 
 def _read_indices(path: Path) -> UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"]:
     try:
-        with Image.open(path) as file:
+        # Not by its name: Pillow would map the file into memory, and cut the rows of a turned TIFF at wrong places.
+        with path.open("rb") as stream, Image.open(stream) as file:
             stretch = STRETCHED.get(str(file.tile[0][3]), 1) if file.tile else 1
             mode = file.mode
             ImageOps.exif_transpose(file, in_place=True)
@@ -94,7 +95,8 @@ def _read_indices(path: Path) -> UInt8[np.ndarray, "height width"] | UInt16[np.n
 
 def _read_colours(path: Path, colours: tuple[Colour, ...]) -> UInt16[np.ndarray, "height width"]:
     try:
-        with Image.open(path) as file:
+        # As above.
+        with path.open("rb") as stream, Image.open(stream) as file:
             mode = file.mode
             ImageOps.exif_transpose(file, in_place=True)
             pixels = np.array(file.convert("RGB"), dtype=np.int32)

@@ -13,7 +13,15 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import cv2
 import numpy as np
-from albumentations import BaseCompose, BasicTransform, Compose, DualTransform, ImageOnlyTransform
+from albumentations import (
+    BaseCompose,
+    BasicTransform,
+    Compose,
+    DualTransform,
+    GridElasticDeform,
+    ImageOnlyTransform,
+    Morphological,
+)
 from albumentations.core.type_definitions import Targets
 from jaxtyping import Integer, UInt8
 
@@ -22,6 +30,11 @@ Transforms = Mapping[str, BasicTransform | BaseCompose] | Sequence[BasicTransfor
 # What albumentations' transforms call the label that they give to pixels from nowhere.
 MASK_FILLS = ("fill_mask", "mask_drop_value")
 CROP_RETRIES = 10
+REFUSED = {
+    GridElasticDeform: "labels pixels that it makes up 0, whatever it is told; take ElasticTransform",
+    Morphological: "rewrites labels as if they were grey values; take it out",
+}
+"""Transforms of albumentations that invent labels and cannot be told not to, each with its mend."""
 
 
 class Augmentation:
@@ -88,6 +101,9 @@ def check_labels_survive(transform: object, ignore_index: int, origin: str) -> N
         for part in transform.transforms:
             check_labels_survive(part, ignore_index, name)
         return
+    for kind, reason in REFUSED.items():
+        if isinstance(transform, kind):
+            raise ValueError(f"{name}: {reason}")
     settings = vars(transform)
     interpolation = settings.get("mask_interpolation", cv2.INTER_NEAREST)
     if interpolation not in (cv2.INTER_NEAREST, cv2.INTER_NEAREST_EXACT):
