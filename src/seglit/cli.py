@@ -2,6 +2,7 @@
 
 import os
 import sys
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from datetime import datetime
@@ -19,6 +20,7 @@ from seglit.check import check
 from seglit.check.configuration import SECTIONS
 from seglit.check.hints import item_type, mapping_types, members, takes_callable
 from seglit.check.nodes import HYDRA_KEYS, resolve, signature
+from seglit.checkpoint import stored
 from seglit.config import ConfigError, compose, plain, readable_errors
 from seglit.data.datamodule import SegmentationDataModule
 from seglit.module import SegmentationModule
@@ -34,7 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Lightning's own use of jsonargparse, which nobody who reads the warning can change.
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     with readable_errors():
-        SegmentationCLI(with_experiment(list(sys.argv[1:] if arguments is None else arguments)))
+        words = with_experiment(list(sys.argv[1:] if arguments is None else arguments))
+        try:
+            SegmentationCLI(words)
+        except ArgumentError as error:
+            # The parser would print eighty lines on how it is used before these.
+            raise ConfigError(" ".join(str(error).split())) from error
 
 
 class SegmentationCLI(LightningCLI):
@@ -55,7 +62,7 @@ class SegmentationCLI(LightningCLI):
             seed_everything_default=0,
             save_config_callback=None,
             auto_configure_optimizers=False,
-            parser_kwargs={"allow_abbrev": False, "prog": "seglit.cli"},
+            parser_kwargs={"allow_abbrev": False, "prog": "seglit.cli", "exit_on_error": False},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -69,8 +76,13 @@ class SegmentationCLI(LightningCLI):
         """Check the configuration by the rules of `seglit.train`."""
         self.hydra_config = as_hydra(self.config[self.subcommand].as_dict())
         check(self.hydra_config)
-        if self.subcommand == "fit" and self.hydra_config.ckpt_path:
-            refuse_changes(self.hydra_config, Path(self.hydra_config.ckpt_path))
+        checkpoint = self.hydra_config.ckpt_path
+        if self.subcommand != "fit":
+            if not checkpoint:
+                raise ConfigError(f"{self.subcommand}: needs the weights of a run; give --ckpt_path=...")
+            stored(Path(checkpoint))
+        elif checkpoint:
+            refuse_changes(self.hydra_config, Path(checkpoint))
 
     def instantiate_classes(self) -> None:
         """Build what the configuration names."""
