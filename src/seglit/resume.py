@@ -21,7 +21,14 @@ KEPT = (
     "trainer.sync_batchnorm",
 )
 """What decides about the weights, and is in the checkpoint or repeated from the start."""
-FREE = ("data.num_workers", "data.pin_memory", "data.root", "model.channels_last", "model.compile")
+FREE = (
+    "data.num_workers",
+    "data.pin_memory",
+    "data.root",
+    "model.boundary_iou",
+    "model.channels_last",
+    "model.compile",
+)
 """Keys among these that may change: the same numbers, or only their rounding."""
 DESCRIBED = ("data.classes", "data.mean", "data.palette", "data.std")
 """Keys that a checkpoint has filled in from the data set's own description."""
