@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from torch import Tensor
 
@@ -66,10 +66,10 @@ def class_columns(evaluation: Evaluation) -> dict[str, Tensor]:
     return columns if evaluation.boundary is None else columns | {"boundary_iou": evaluation.boundary}
 
 
-def score_table(evaluation: Evaluation, classes: list[str], title: str) -> Table:
+def score_table(evaluation: Evaluation, classes: list[str], title: str) -> Group:
     """A row for each class and one for the means, in percent; `-` for an absent class. Below: how sure the mIoU is."""
     scores, columns = evaluation.scores, class_columns(evaluation)
-    table = Table(title=title, title_justify="left", caption=interval_text(evaluation), caption_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("class")
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right")
@@ -81,7 +81,8 @@ def score_table(evaluation: Evaluation, classes: list[str], title: str) -> Table
         means.append(percent(evaluation.boundary.nanmean().item()))
     table.add_row("mean", *means, style="bold")
     table.add_row("all pixels", "", percent(scores.aacc), "", "")
-    return table
+    # Not as a caption, which is folded to the width of the table.
+    return Group(table, interval_text(evaluation))
 
 
 def interval_text(evaluation: Evaluation) -> str:
