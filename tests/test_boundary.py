@@ -51,8 +51,9 @@ def test_equals_looking_around_each_pixel(seed: int, classes: int, ignore_index:
 
 @pytest.mark.parametrize("classes", [255, 256, 257, 400])
 def test_many_classes(classes: int) -> None:
-    prediction, label = blobs(0, classes, 1000)
-    label[0, :4], prediction[0, 2:5] = classes - 1, classes - 1
+    prediction, label = np.zeros((2, 9, 13), dtype=np.int64)
+    # The last class beside the first, which are 256 apart where bytes begin again.
+    label[3:7, 3:8], prediction[3:7, 4:9], label[4, 5] = classes - 1, classes - 1, 1000
     expected = reference.boundary_areas(prediction, label, classes, 1000, 0.1)
     assert boundary_areas(prediction, label, classes, 1000, 0.1).tolist() == expected.tolist()
 

@@ -171,6 +171,7 @@ def test_the_digest_of_weights_is_of_names_and_values() -> None:
     others = [
         weights | {"0.bias": weights["0.bias"].nextafter(torch.tensor(9.0))},
         weights | {"0.bias": weights["0.bias"].bfloat16()},
+        weights | {"0.bias": weights["0.bias"].view(torch.int32)},
         weights | {"0.weight": weights["0.weight"].flatten()},
         weights | {"1.num_batches_tracked": torch.tensor(1)},
         {name.replace("0", "2"): value for name, value in weights.items()},

@@ -118,6 +118,14 @@ def test_another_protocol_is_refused_a_line_for_each_difference(tmp_path: Path) 
     ]
 
 
+def test_what_one_card_does_not_say_is_a_difference(tmp_path: Path) -> None:
+    a, _ = nets(0.0, images=3)
+    plain, more = write(tmp_path / "a", a), write(tmp_path / "b", a, more=1)
+    for pair in ((plain, more), (more, plain)):
+        with pytest.raises(ConfigError, match=r"^protocol\.more: "):
+            compare(*pair)
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = nets(0.02)
     command.main([str(write(tmp_path / "a", a)), str(write(tmp_path / "b", b, "averaged"))])
