@@ -18,6 +18,7 @@ from conftest import tiny_overrides
 from seglit import evaluate, predict, train
 from seglit.build import build
 from seglit.checkpoint import read_checkpoint, rebuildable
+from seglit.compare import read_card
 from seglit.config import ConfigError, compose, from_text, to_text
 from seglit.inference import Inference
 from seglit.module import SegmentationModule
@@ -307,7 +308,11 @@ def test_two_processes_learn_the_same_weights_and_score_each_image_once(tiny_dat
     best = tmp_path / "two" / "checkpoints" / "best.ckpt"
     alone = ["trainer.devices=1", "trainer.strategy=auto"]
     score = evaluate.evaluate(best, "test", alone, tmp_path)
-    assert score["test/miou"] == pytest.approx(metrics["test/miou"], abs=1e-6)
+    for name in ("test/miou", "test/miou_low", "test/miou_high"):
+        assert score[name] == pytest.approx(metrics[name], abs=1e-6)
+    cards = read_card(tmp_path / "two"), read_card(tmp_path)
+    assert cards[0].content == cards[1].content
+    assert cards[0].names == ["0", "1", "2"]
 
 
 def test_a_sweep_of_several_processes_is_refused(tiny_data: Path, tmp_path: Path) -> None:

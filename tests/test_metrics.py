@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from reference import metrics as reference
-from seglit.metrics import ConfusionMatrix, scores
+from seglit.metrics import ConfusionMatrix, image_matrices, scores
 
 IGNORE = [255, 0, -100, 254, 3]
 
@@ -170,9 +170,9 @@ def test_a_rejected_batch_counts_nothing() -> None:
 
 def test_shapes_must_agree() -> None:
     # Past the shape check of the test run, which other runs do not have.
-    update = inspect.unwrap(ConfusionMatrix.update)
+    matrices = inspect.unwrap(image_matrices)
     with pytest.raises(ValueError, match=r"one shape, got \(1, 2, 2\) and \(1, 2, 3\)"):
-        update(ConfusionMatrix(3), torch.zeros(1, 2, 2).long(), torch.zeros(1, 2, 3).long())
+        matrices(torch.zeros(1, 2, 2).long(), torch.zeros(1, 2, 3).long(), 3, 255)
 
 
 def test_a_result_stays_as_it_was_when_more_is_counted() -> None:

@@ -82,9 +82,9 @@ def test_a_run_scores_the_split_and_logs_the_terms(tiny_data: Path, tmp_path: Pa
     assert {"train/loss", "train/decode.loss_ce", "train/aux.loss_ce", "train/decode.acc_seg", "val/miou"} <= names
     # Every pixel with a label is in the matrix, once.
     labelled = sum(int((data.samples("val")[index][1] != 255).sum()) for index in range(3))
-    assert int(module.last_matrix["val"].sum()) == labelled
+    assert int(module.evaluations["val"].matrix.sum()) == labelled
     trainer.test(module, datamodule=data, verbose=False)
-    assert 0 <= module.last_scores["test"].miou <= 1
+    assert 0 <= module.evaluations["test"].scores.miou <= 1
 
 
 def test_class_weight_auto_is_measured_before_training(tiny_data: Path, tmp_path: Path) -> None:

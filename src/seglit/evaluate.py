@@ -31,7 +31,8 @@ def evaluate(
     """Score the net of a checkpoint on one split of its data set; print the table, and write the results.
 
     The whole split counts, even if the run that wrote the checkpoint looked at a part only, unless `changes` limit it.
-    Writes `evaluation_<split>.json` and `confusion_<split>.png`.
+    Writes `evaluation_<split>.json` and `confusion_<split>.png`, and of the newest evaluation in the folder the card
+    for `seglit.compare`, `evaluation.json` with `evaluation_images.npz`.
 
     Args:
         checkpoint: written by `seglit.train`.
@@ -47,6 +48,8 @@ def evaluate(
 
     from seglit.build import build
     from seglit.callbacks.score_tables import metrics_of, score_table
+    from seglit.card import averages_weights, write_card
+    from seglit.check.nodes import resolve
     from seglit.checkpoint import override, read_checkpoint, rebuildable
     from seglit.files import write_text
     from seglit.pictures import confusion_figure, save_figure
@@ -54,22 +57,23 @@ def evaluate(
     cfg, weights = read_checkpoint(checkpoint, packages)
     cfg.trainer.update({name: value for name, value in WHOLE_SPLIT.items() if name in cfg.trainer})
     cfg = rebuildable(override(cfg, changes, packages))
+    averaged = averages_weights(resolve(node["_target_"]) for node in cfg.callbacks.values() if node is not None)
     cfg.callbacks = {"progress": cfg.callbacks.get("progress")}
     cfg.logger = {}
     parts = build(cfg)
     parts.module.net.load_state_dict(weights)
     run = parts.trainer.test if split == "test" else parts.trainer.validate
     run(parts.module, datamodule=parts.datamodule, verbose=False)
-    scores = parts.module.last_scores[split]
+    evaluation = parts.module.evaluations[split]
     classes = list(parts.datamodule.classes)
-    result = metrics_of(scores, classes, split)
+    result = metrics_of(evaluation, classes, split)
     if parts.trainer.is_global_zero:
         folder = output or checkpoint.parent / "evaluation"
-        Console().print(score_table(scores, classes, f"{split}: {checkpoint}"))
+        Console().print(score_table(evaluation, classes, f"{split}: {checkpoint}"))
         write_text(folder / f"evaluation_{split}.json", json.dumps(result, indent=2) + "\n")
-        matrix = parts.module.last_matrix[split].cpu().numpy()
-        save_figure(confusion_figure(matrix, classes), folder / f"confusion_{split}.png")
-        print(f"{split} mIoU {scores.miou:.4f}; results in {folder}")
+        write_card(folder, parts, split, averaged)
+        save_figure(confusion_figure(evaluation.matrix.cpu().numpy(), classes), folder / f"confusion_{split}.png")
+        print(f"{split} mIoU {evaluation.scores.miou:.4f}; results in {folder}")
     return result
 
 

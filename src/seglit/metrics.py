@@ -1,11 +1,13 @@
-"""Every score of a segmentation from one confusion matrix of whole pixel counts."""
+"""Every score of a segmentation from one confusion matrix of whole pixel counts, and such counts of each image."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float64, Int64, Integer
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
 
 class ConfusionMatrix(Metric):
@@ -43,45 +45,152 @@ class ConfusionMatrix(Metric):
         """Count the pixels of a batch.
 
         Raises:
-            ValueError: If the two differ in shape, if a label is neither a class nor `ignore_index`, or if a
-                prediction, under an ignored pixel too, is no class.
+            ValueError: See `image_matrices`.
         """
-        if predictions.shape != labels.shape:
-            raise ValueError(
-                f"predictions and labels must have one shape, got {tuple(predictions.shape)} and {tuple(labels.shape)}"
-            )
-        if labels.numel() == 0:
-            return
-        classes = self.num_classes
-        predictions, labels = predictions.long(), labels.long()
-        # Ignored pixels go to a row below the matrix: one pass, where selecting by a mask would copy both maps.
-        ignored = labels == self.ignore_index
-        self._check("label", labels.masked_fill(ignored, 0), f" or the ignore_index {self.ignore_index}")
-        self._check("prediction", predictions, "")
-        cells = labels.masked_fill(ignored, classes).mul_(classes).add_(predictions)
-        counts = torch.bincount(cells.flatten(), minlength=(classes + 1) * classes)
-        self.matrix += counts[: classes * classes].view(classes, classes)
+        self.matrix += image_matrices(predictions, labels, self.num_classes, self.ignore_index).sum(0)
 
     def compute(self) -> Int64[Tensor, "classes classes"]:
         """The counts so far, of all devices: rows are the truth, columns the prediction."""
         # A copy, as the next update adds to the state in place.
         return self.matrix.clone()
 
-    def _check(self, name: str, values: Int64[Tensor, "batch height width"], otherwise: str) -> None:
-        low, high = (int(bound) for bound in torch.stack(torch.aminmax(values)).tolist())
-        if low < 0 or high >= self.num_classes:
-            raise ValueError(
-                f"found the {name} {low if low < 0 else high}, "
-                f"which is no class from 0 to {self.num_classes - 1}{otherwise}"
-            )
+
+class ImageCounts(NamedTuple):
+    """Pixel counts of each image by itself, kept only of the pairs of classes that occur in it.
+
+    Attributes:
+        images: The number of images. One without a counted pixel has no row.
+        rows: Image, true class, predicted class and pixels, in the order of the first three, on the CPU.
+    """
+
+    images: int
+    rows: Int64[Tensor, "pairs 4"]
+
+    def matrix(self, num_classes: int) -> Int64[Tensor, "classes classes"]:
+        """The confusion matrix of all images together."""
+        _, truth, prediction, pixels = self.rows.unbind(1)
+        matrix = torch.zeros(num_classes * num_classes, dtype=torch.int64)
+        return matrix.index_add_(0, truth * num_classes + prediction, pixels).view(num_classes, num_classes)
+
+    def areas(self, num_classes: int) -> Int64[Tensor, "images 3 classes"]:
+        """Of each image and class: the pixels in both label and prediction, in the label, and in the prediction."""
+        image, truth, prediction, pixels = self.rows.unbind(1)
+        areas = torch.zeros(self.images, 3, num_classes, dtype=torch.int64)
+        right = truth == prediction
+        areas[:, 0].index_put_((image[right], truth[right]), pixels[right], accumulate=True)
+        areas[:, 1].index_put_((image, truth), pixels, accumulate=True)
+        areas[:, 2].index_put_((image, prediction), pixels, accumulate=True)
+        return areas
+
+
+class ConfusionByImage(Metric):
+    """Pixels counted by image, true class and predicted class, which tells how a score varies over images.
+
+    Takes 32 bytes for each pair of classes that occurs in an image, so at most 32 times the square of its number of
+    classes: with 10 classes in an image under 3.2 kB, whatever its size. `ConfusionMatrix` does not grow at all.
+
+    Args:
+        num_classes: As for `ConfusionMatrix`.
+        ignore_index: As there.
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+
+    images: Tensor
+    rows: list[Tensor] | Tensor
+
+    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.add_state("images", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("rows", default=[], dist_reduce_fx="cat")
+
+    def update(
+        self,
+        predictions: Integer[Tensor, "batch height width"],
+        labels: Integer[Tensor, "batch height width"],
+        numbers: Int64[Tensor, " batch"],
+    ) -> None:
+        """Count the pixels of each image of a batch.
+
+        Args:
+            predictions: A class for each pixel.
+            labels: A class or `ignore_index` for each pixel.
+            numbers: The place of each image in the data set, from 0, so that the result does not depend on which
+                device saw which image.
+
+        Raises:
+            ValueError: See `image_matrices`.
+        """
+        matrices = image_matrices(predictions, labels, self.num_classes, self.ignore_index)
+        image, truth, prediction = matrices.nonzero(as_tuple=True)
+        pixels = matrices[image, truth, prediction]
+        assert isinstance(self.rows, list)  # joined only while devices are
+        self.rows.append(torch.stack([numbers.to(image.device)[image], truth, prediction, pixels], dim=1))
+        self.images += len(numbers)
+
+    def compute(self) -> ImageCounts:
+        """The counts so far, of all devices, in the order of the images."""
+        rows = dim_zero_cat(self.rows).cpu() if len(self.rows) else torch.zeros(0, 4, dtype=torch.int64)
+        # The rows of an image are in order already.
+        return ImageCounts(int(self.images), rows[rows[:, 0].argsort(stable=True)])
+
+
+def image_matrices(
+    predictions: Integer[Tensor, "batch height width"],
+    labels: Integer[Tensor, "batch height width"],
+    num_classes: int,
+    ignore_index: int,
+) -> Int64[Tensor, "batch classes classes"]:
+    """The confusion matrix of each image: rows are the truth, columns the prediction.
+
+    Raises:
+        ValueError: If the two differ in shape, if a label is neither a class nor `ignore_index`, or if a prediction,
+            under an ignored pixel too, is no class.
+    """
+    if predictions.shape != labels.shape:
+        raise ValueError(
+            f"predictions and labels must have one shape, got {tuple(predictions.shape)} and {tuple(labels.shape)}"
+        )
+    images = len(labels)
+    if labels.numel() == 0:
+        return torch.zeros(images, num_classes, num_classes, dtype=torch.int64, device=labels.device)
+    predictions, labels = predictions.long(), labels.long()
+    # Ignored pixels go to a row below the matrix: one pass, where selecting by a mask would copy both maps.
+    ignored = labels == ignore_index
+    refuse_strangers("label", labels.masked_fill(ignored, 0), num_classes, f" or the ignore_index {ignore_index}")
+    refuse_strangers("prediction", predictions, num_classes, "")
+    size = (num_classes + 1) * num_classes
+    cells = labels.masked_fill(ignored, num_classes).mul_(num_classes).add_(predictions)
+    cells += torch.arange(0, images * size, size, device=cells.device).view(-1, 1, 1)
+    counts = torch.bincount(cells.flatten(), minlength=images * size)
+    return counts.view(images, num_classes + 1, num_classes)[:, :num_classes]
+
+
+def refuse_strangers(name: str, values: Int64[Tensor, "batch height width"], num_classes: int, otherwise: str) -> None:
+    """Refuse a map that holds something else than classes.
+
+    Raises:
+        ValueError: Names the greatest or least such value, and what there may be `otherwise`.
+    """
+    low, high = (int(bound) for bound in torch.stack(torch.aminmax(values)).tolist())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"found the {name} {low if low < 0 else high}, which is no class from 0 to {num_classes - 1}{otherwise}"
+        )
 
 
 @dataclass(frozen=True)
 class Scores:
     """Scores of a confusion matrix, all from 0 to 1; NaN where a score divides by no pixels.
 
-    So the per-class scores of an absent class are NaN, a mean leaves those classes out, and a mean over nothing is
-    NaN: without a single counted pixel every score is.
+    So the rule for absent classes is: the per-class scores of a class that neither a label nor a prediction has are
+    NaN, a mean leaves out the classes whose score is NaN, and a mean over nothing is NaN; without a single counted
+    pixel every score is. A class that is predicted but in no label has IoU, Dice and precision 0, which count in the
+    means, and no recall.
 
     Attributes:
         miou: Mean of `iou` over the classes that occur among labels or predictions.

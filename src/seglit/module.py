@@ -1,10 +1,12 @@
 """SegmentationModule: the one place where training meets Lightning."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float64, Int64
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -12,11 +14,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from seglit import __version__
+from seglit.bootstrap import Interval, miou_interval
+from seglit.boundary import BoundaryCounts
 from seglit.inference import Inference
 from seglit.losses import SegmentationCriterion
 from seglit.losses.ranks import ALONE, Ranks
 from seglit.losses.whole_step import CachedGradients, SharedDivisors, WholeStep
-from seglit.metrics import ConfusionMatrix, Scores, scores
+from seglit.metrics import ConfusionByImage, ConfusionMatrix, ImageCounts, Scores, scores
 from seglit.optim import optimizer_defaults, parameter_groups
 from seglit.segmentor import DECODE, Segmentor
 
@@ -39,12 +43,31 @@ class NamedClasses(Protocol):
     classes: list[str]
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        scores: the scores.
+        matrix: the confusion matrix they came from.
+        images: the pixel counts of each image, which the matrix is the sum of.
+        interval: how far the mean IoU varies over images, see `seglit.bootstrap`.
+        boundary: the boundary IoU of each class, see `seglit.boundary`; None if it was not measured.
+    """
+
+    scores: Scores
+    matrix: Int64[Tensor, "classes classes"]
+    images: ImageCounts
+    interval: Interval
+    boundary: Float64[Tensor, " classes"] | None
+
+
 class SegmentationModule(LightningModule):
     """Trains and evaluates a segmentor.
 
     Logs `train/loss` and each term as `train/<head>.<term>` every `trainer.log_every_n_steps` steps, what a sampler
     kept of each class as `train/<head>.kept_share_by_class/<class>`, and of each evaluation `<stage>/miou`, `macc`,
-    `aacc` and `mdice`, from one confusion matrix over the whole split.
+    `aacc` and `mdice`, from one confusion matrix over the whole split, and `boundary_miou` if asked for.
 
     Args:
         net: the segmentor.
@@ -59,12 +82,13 @@ class SegmentationModule(LightningModule):
             so that it does not matter how the batch is cut up; accumulated losses that need all logits at once, as
             those of a sampler, cost a second forward pass. `local`: each micro-batch of each rank for itself, and the
             mean of these, as in MMSegmentation. None: `local` with a criterion's `compat`, else `global`.
+        boundary_iou: the share of an image's diagonal, 0.02 in the paper, within which pixels count as near a
+            boundary, see `seglit.boundary.BoundaryCounts`. None: boundary IoU, which costs time, is not measured.
 
     Attributes:
         config: the resolved configuration of the run as YAML text, kept in each checkpoint; empty if there is none.
         images_per_step: over all devices, kept there too; 0 if it is not known.
-        last_scores: the scores of the newest evaluation of each stage, `val` or `test`.
-        last_matrix: the confusion matrices they came from.
+        evaluations: what the newest evaluation of each stage, `val` or `test`, found.
 
     Raises:
         ValueError: if criterion and net do not fit, or `normalize="global"` is given with a criterion's `compat`.
@@ -81,6 +105,7 @@ class SegmentationModule(LightningModule):
         compile: bool = False,
         channels_last: bool = False,
         normalize: Literal["global", "local"] | None = None,
+        boundary_iou: float | None = None,
     ) -> None:
         super().__init__()
         heads = net.heads
@@ -95,12 +120,15 @@ class SegmentationModule(LightningModule):
         self.paramwise = dict(paramwise or {})
         self.inference = inference or Inference()
         self.align_corners = {name: head.align_corners for name, head in heads.items()}
-        self.confusion = ConfusionMatrix(num_classes, criterion.head_criteria()[DECODE].ignore_index)
+        ignore_index = criterion.head_criteria()[DECODE].ignore_index
+        self.confusion = ConfusionMatrix(num_classes, ignore_index)
+        self.by_image = ConfusionByImage(num_classes, ignore_index)
+        self.boundary = None if boundary_iou is None else BoundaryCounts(num_classes, ignore_index, boundary_iou)
         self.normalize = normalize or ("local" if criterion.has_compat else "global")
         self.config = ""
         self.images_per_step = 0
-        self.last_scores: dict[str, Scores] = {}
-        self.last_matrix: dict[str, Tensor] = {}
+        self.evaluations: dict[str, Evaluation] = {}
+        self._images_seen = 0
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net.to(memory_format=self.memory_format)
         if compile:
@@ -201,8 +229,17 @@ class SegmentationModule(LightningModule):
 
     def _evaluate(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         result = self.predict_step(batch, 0)
-        self.confusion.update(result["predictions"], batch["labels"])
+        predictions, labels = result["predictions"], batch["labels"]
+        self.confusion.update(predictions, labels)
+        self.by_image.update(predictions, labels, self._numbers(len(labels)))
+        if self.boundary is not None:
+            self.boundary.update(predictions, labels)
         return result
+
+    def _numbers(self, count: int) -> Tensor:
+        """The places in the data set of the next images of this rank, which sees every `world_size`-th of them."""
+        first, self._images_seen = self._images_seen, self._images_seen + count
+        return self.trainer.global_rank + self.trainer.world_size * torch.arange(first, first + count)
 
     def predict_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Tensor]:
         """The predictions of one batch, `{"predictions": int64 batch height width}`."""
@@ -219,11 +256,19 @@ class SegmentationModule(LightningModule):
 
     def _score(self, stage: str) -> None:
         matrix = self.confusion.compute()
-        self.confusion.reset()
+        images = self.by_image.compute()
+        boundary = None if self.boundary is None else self.boundary.compute()
+        for metric in (self.confusion, self.by_image, self.boundary):
+            if metric is not None:
+                metric.reset()
+        self._images_seen = 0
         result = scores(matrix)
-        self.last_matrix[stage], self.last_scores[stage] = matrix, result
+        interval = miou_interval(images, self.confusion.num_classes)
+        self.evaluations[stage] = Evaluation(result, matrix, images, interval, boundary)
         self.log(f"{stage}/miou", result.miou, prog_bar=True)
         self.log_dict({f"{stage}/{name}": getattr(result, name) for name in ("macc", "aacc", "mdice")})
+        if boundary is not None:
+            self.log(f"{stage}/boundary_miou", boundary.nanmean().item())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over named parameter groups, and its schedule."""

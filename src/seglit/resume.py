@@ -24,7 +24,14 @@ KEPT = (
     "trainer.sync_batchnorm",
 )
 """What decides about the weights, and is in the checkpoint or repeated from the start."""
-FREE = ("data.num_workers", "data.pin_memory", "data.root", "model.channels_last", "model.compile")
+FREE = (
+    "data.num_workers",
+    "data.pin_memory",
+    "data.root",
+    "model.boundary_iou",
+    "model.channels_last",
+    "model.compile",
+)
 """Keys among these that may change: the same numbers, or only their rounding."""
 DEVICES = ("trainer.devices", "trainer.num_nodes")
 SHARED = ("data.batch_size", "trainer.accumulate_grad_batches")

@@ -99,6 +99,7 @@ def run(cfg: DictConfig) -> float:
     from lightning.pytorch import seed_everything
 
     from seglit.build import build
+    from seglit.card import averages_weights, write_card
 
     seed_everything(cfg.seed, verbose=False)
     parts = build(cfg)
@@ -112,6 +113,8 @@ def run(cfg: DictConfig) -> float:
             parts.module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
         parts.trainer.test(parts.module, datamodule=parts.datamodule, verbose=False)
         if parts.trainer.is_global_zero:
+            averaged = averages_weights(map(type, parts.trainer.callbacks))  # type: ignore[attr-defined]
+            write_card(Path(cfg.output_dir), parts, "test", averaged)
             score = float(parts.trainer.callback_metrics["test/miou"])
             print(f"test mIoU {score:.4f}; the run is in {cfg.output_dir}")
     best_score = getattr(best, "best_model_score", None)

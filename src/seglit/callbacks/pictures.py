@@ -123,5 +123,5 @@ class Pictures(Callback):
     def _draw_confusion(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         if isinstance(module, SegmentationModule):
             classes = trainer.datamodule.classes  # type: ignore[attr-defined]
-            figure = confusion_figure(module.last_matrix[stage].cpu().numpy(), classes)
+            figure = confusion_figure(module.evaluations[stage].matrix.cpu().numpy(), classes)
             save_figure(figure, self.folder / f"confusion_{stage}.png")

@@ -9,6 +9,8 @@ from seglit.check.nodes import HYDRA_KEYS, MISSING, Node, default_of, mapping, r
 from seglit.config import ConfigError, nearest
 
 SCORES = ("val/miou", "val/macc", "val/aacc", "val/mdice")
+BOUNDARY = "val/boundary_miou"
+"""A score that is logged where it is asked for."""
 MODULE = "seglit.module.SegmentationModule"
 
 
@@ -49,7 +51,7 @@ def monitor_rule(content: Node) -> Iterator[str]:
 
 def better_mode(name: str) -> str:
     """Whether more of what is logged by this name is better, `max`, or less, `min`; empty where neither."""
-    if name in SCORES or name.endswith(".acc_seg"):
+    if name in (*SCORES, BOUNDARY) or name.endswith(".acc_seg"):
         return "max"
     return "min" if name.startswith("train/") and ".kept_" not in name else ""
 
@@ -73,7 +75,8 @@ def logged_names(content: Node) -> list[str]:
         for part in WATCHED
         if part == "acc_seg" or head.get("sampler") is not None
     ]
-    return [*SCORES, "train/loss", *terms, *watched]
+    boundary = [] if model.get("boundary_iou") is None else [BOUNDARY]
+    return [*SCORES, *boundary, "train/loss", *terms, *watched]
 
 
 def callbacks_of(content: Node, *kinds: type) -> Iterator[tuple[str, Node]]:
