@@ -17,6 +17,13 @@ from seglit.config import ConfigError, compose, conf_dir, explain, plain
 BASE = ["name=x", "output_dir=out"]
 
 MISTAKES = [
+    ("seed=-1", "seed: must be from 0 to 4294967295, got -1"),
+    ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val: must be above 0, got -1"),
+    ("+experiment.trainer.max_steps=3", "experiment: no such key; does the file of +experiment=... begin with"),
+    (
+        "+model.criterion.decode.sampler={_target_: seglit.losses.OHEMPixelSampler}",
+        "sampler.min_kept: 100000, but a crop has 160 x 160 pixels, so that all are kept",
+    ),
     ("model.optimizer.lrr=1", "model.optimizer.lrr: no such key; did you mean 'lr'?"),
     ("+model.optimizer.lrr=1", "model.optimizer.lrr: torch.optim.AdamW takes no such argument; did you mean 'lr'?"),
     ("+seeed=1", "seeed: no such key; did you mean 'seed'?"),

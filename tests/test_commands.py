@@ -342,3 +342,60 @@ def test_what_is_switched_off_leaves_nothing_behind(overrides: list[str]) -> Non
     assert parts.trainer.checkpoint_callback is None
     assert parts.trainer.progress_bar_callback is None
     assert isinstance(parts.module.net, Segmentor)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--device", "tpuu"], "--device tpuu: cannot be used"),
+        (["--output", "{file}"], "is no folder; give another --output"),
+    ],
+)
+def test_where_to_predict(
+    arguments: list[str],
+    words: str,
+    checkpoint: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as end:
+        predict.main(
+            [
+                str(checkpoint),
+                str(tiny_data / "images" / "test"),
+                "--output",
+                str(tmp_path / "out"),
+                *(word.format(file=tmp_path / "file") for word in arguments),
+            ]
+        )
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["model.optimizer.lr=5", "seed=3", "data.batch_size=2", "callbacks.tables=null"])
+def test_changes_that_an_evaluation_does_not_look_at(
+    change: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        evaluate.main([str(checkpoint), change])
+    assert end.value.code == 2
+    assert "has no effect on an evaluation" in capsys.readouterr().err
+
+
+def test_a_folder_holds_one_run(tiny_data: Path, tmp_path: Path) -> None:
+    words = tiny_overrides(tiny_data, tmp_path / "run", "trainer.max_steps=2", "trainer.val_check_interval=2")
+    train.run(compose(words))
+    with pytest.raises(ConfigError, match=r"output_dir: .*run holds a run; give another"):
+        train.run(compose(words))
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"output_dir: .* cannot be made"):
+        train.run(compose(tiny_overrides(tiny_data, tmp_path / "file" / "run")))
+
+
+def test_a_refused_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["seglit-train", "+model.optimizer.lrr=1", f"hydra.run.dir={tmp_path}/job"])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert list(tmp_path.iterdir()) == []

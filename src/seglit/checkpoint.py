@@ -29,7 +29,11 @@ def stored(path: Path) -> tuple[DictConfig, Mapping[str, Any]]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ConfigError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
+        # Torch's own words advise to load it unsafely.
+        kind = type(error).__name__
+        raise ConfigError(
+            f"{path}: cannot be read as a checkpoint ({kind}); give a .ckpt that seglit.train wrote"
+        ) from error
     about = content.get("seglit") if isinstance(content, Mapping) else None
     text = about.get("config") if isinstance(about, Mapping) else None
     if not isinstance(text, str) or not text:

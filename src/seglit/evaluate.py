@@ -5,6 +5,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+LOOKED_AT = (
+    "data.",
+    "model.inference",
+    "model.boundary_iou",
+    "model.channels_last",
+    "model.compile",
+    "trainer.",
+    "callbacks.progress",
+)
+NOT_LOOKED_AT = ("data.train_transforms", "data.batch_size")
+"""Beginnings of the keys that change an evaluation, and of those among them that do not."""
 WHOLE_SPLIT = {"limit_val_batches": None, "limit_test_batches": None, "overfit_batches": 0.0}
 """Arguments of the Trainer by which a run may have looked at a part of a split, and what they are for all of it."""
 
@@ -54,6 +65,7 @@ def evaluate(
     from seglit.files import write_text
     from seglit.pictures import confusion_figure, save_figure
 
+    refuse_idle(changes)
     cfg, weights = read_checkpoint(checkpoint, packages)
     cfg.trainer.update({name: value for name, value in WHOLE_SPLIT.items() if name in cfg.trainer})
     cfg = rebuildable(override(cfg, changes, packages))
@@ -75,6 +87,20 @@ def evaluate(
         save_figure(confusion_figure(evaluation.matrix.cpu().numpy(), classes), folder / f"confusion_{split}.png")
         print(f"{split} mIoU {evaluation.scores.miou:.4f}; results in {folder}")
     return result
+
+
+def refuse_idle(changes: Sequence[str]) -> None:
+    """Refuse changes that an evaluation does not look at.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    from seglit.config import ConfigError
+
+    for change in changes:
+        key = change.partition("=")[0]
+        if not key.startswith(LOOKED_AT) or key.startswith(NOT_LOOKED_AT):
+            raise ConfigError(f"{key}: has no effect on an evaluation, which looks at {', '.join(LOOKED_AT)}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from omegaconf import DictConfig
 
     from seglit.inference import Inference
@@ -99,7 +100,9 @@ def predict(
         raise ConfigError(f"{inputs}: no image there; give an image, a folder with images, or a pattern in quotes")
     targets = [output / relative.with_suffix(".png") for _, relative in images]
     refuse_clashes([path for path, _ in images], targets, overlays=overlays)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"{output}: is no folder; give another --output")
+    place = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     net = load_net(cfg, weights).to(place)
     inference = stored_inference(cfg, window, stride, flip, scales)
     palette, ignore_index = [tuple(colour) for colour in cfg.data.palette], cfg.data.ignore_index
@@ -114,6 +117,22 @@ def predict(
             save_png(overlay_path(target), overlay(pixels, result, palette, ignore_index))
     print(f"{len(targets)} images labelled; the labels are in {output}")
     return targets
+
+
+def usable_device(name: str) -> "torch.device":
+    """The device of that name.
+
+    Raises:
+        ConfigError: where there is none.
+    """
+    import torch
+
+    from seglit.config import ConfigError
+
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {name}: cannot be used ({str(error).splitlines()[0]})") from error
 
 
 def find_images(inputs: str, output: Path) -> Iterator[tuple[Path, Path]]:

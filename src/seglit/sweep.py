@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,7 +179,7 @@ def figure(rows: Sequence[Row], score: str) -> "Figure":
     """A point for each run, and the mean of each row with its spread."""
     from seglit.pictures import new_figure
 
-    picture = new_figure(8.0, 1.4 + 0.4 * len(rows), layout="constrained")
+    picture = new_figure(8.0, 1.4 + 0.5 * len(rows), layout="constrained")
     axes = picture.subplots()
     for place, row in enumerate(rows):
         if not row.scores:
@@ -186,9 +187,11 @@ def figure(rows: Sequence[Row], score: str) -> "Figure":
         spread = 100 * row.spread if len(row.scores) > 1 else None
         axes.errorbar(100 * row.mean, place, xerr=spread, fmt="o", color="C0", markersize=7, capsize=4)
         axes.plot([100 * value for value in row.scores], [place] * len(row.scores), "|", color="black", markersize=12)
-    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    # Overrides have no spaces, so that a long list of them is cut at any letter.
+    names = ["\n".join(textwrap.wrap(row.name, 40)) for row in rows]
+    axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(f"{score} in percent: each run, mean, standard deviation")
+    picture.supxlabel(f"{score} in percent: each run, mean, standard deviation", fontsize=10)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
     return picture
