@@ -64,6 +64,7 @@ def of_criterion(
     samplers = [head.sampler for head in heads if head.sampler is not None]
     labels = ignored or (next(iter(heads)).ignore_index,)
     by_label = {label: _ignoring(whole, label) for label in labels}
+    weights = {loss.class_weight for loss in losses}
     summed = all(isinstance(loss, PixelMeanLoss | OverlapLoss) for loss in losses)
     return LossUnderTest(
         name,
@@ -73,8 +74,8 @@ def of_criterion(
         channels=channels,
         divisor=_divisor(list(heads)),
         class_weight=losses[0].class_weight,
-        with_class_weight=lambda weights: of_criterion(
-            _weighing(whole, weights), name, channels=channels, ignored=labels
+        with_class_weight=lambda chosen: of_criterion(
+            _weighing(whole, chosen), name, channels=channels, ignored=labels
         ),
         keeps=(lambda logits, labels, void: _kept(by_label[void], logits, labels)) if samplers else None,
         keeps_by_count=any(sampler.min_kept > 0 for sampler in samplers),
@@ -83,7 +84,8 @@ def of_criterion(
         statistics=(lambda logits, labels, void, cut: _statistics(by_label[void], logits, labels, cut))
         if summed
         else None,
-        classes_alike=all(isinstance(loss.classes, str) if isinstance(loss, LovaszLoss) else True for loss in losses),
+        classes_alike=len(weights) == 1
+        and all(isinstance(loss.classes, str) if isinstance(loss, LovaszLoss) else True for loss in losses),
     )
 
 
@@ -98,7 +100,8 @@ def of_sampler(sampler: OHEMPixelSampler, name: str = "OHEMPixelSampler", **clai
 
     def keeps(logits: Tensor, labels: Tensor, ignore_index: int, thresh: float | None, min_kept: int) -> Tensor:
         pixels = Pixels(logits, labels, ignore_index)
-        return type(sampler)(thresh, min_kept)(pixels.surprise(use_sigmoid=False), pixels.valid)
+        kept: Tensor = type(sampler)(thresh, min_kept)(pixels.surprise(use_sigmoid=False), pixels.valid)
+        return kept
 
     return SamplerUnderTest(name, keeps, **claims)
 
@@ -158,7 +161,7 @@ def _pixels(criterion: SegmentationCriterion, logits: Tensor, labels: Tensor) ->
 
 def _kept(criterion: SegmentationCriterion, logits: Tensor, labels: Tensor) -> Tensor:
     """What any head keeps."""
-    return torch.stack([pixels.counted for pixels in _pixels(criterion, logits, labels).values()]).sum(0) > 0
+    return torch.stack([pixels.counted for pixels in _pixels(criterion, logits, labels).values()]).any(dim=0)
 
 
 def _part(pixels: Pixels, cut: Cut) -> Pixels:

@@ -7,7 +7,6 @@ from typing import Any, Literal
 from seglit.testing.laws import LAWS
 from seglit.testing.sampler_laws import SAMPLER_LAWS
 from seglit.testing.under_test import (
-    Batch,
     LawBrokenError,
     LossUnderTest,
     NotClaimedError,
