@@ -148,7 +148,10 @@ def test_losses_keep_every_law(place: int) -> None:
 @pytest.mark.parametrize("ignore_index", IGNORED)
 def test_every_loss_keeps_every_law_for_every_label(place: int, ignore_index: int) -> None:
     name, criterion, channels = COMBINATIONS[place]
-    assert broken(of_criterion(criterion, name, channels=channels, ignored=(ignore_index,)), 5) == {}
+    subject = of_criterion(criterion, name, channels=channels, ignored=(ignore_index,))
+    assert broken(subject, 2, SLOW_LAWS) == {}
+    if ignore_index == IGNORED[0]:
+        assert verdict(subject, "half_precision_of_many_pixels", 1).state == "keeps"
 
 
 @pytest.mark.parametrize("name", [*MEANS, *FORMULAS])

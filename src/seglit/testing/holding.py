@@ -88,8 +88,8 @@ def _search(subject: LossUnderTest | SamplerUnderTest, check: partial[None], exa
     drawn: dict[str, Any] = {
         "seed": strategies.integers(0, 2**16),
         "images": strategies.integers(1, 3),
-        "height": strategies.integers(1, 6),
-        "width": strategies.integers(1, 5),
+        "height": strategies.integers(2, 6),
+        "width": strategies.integers(2, 5),
         "void": strategies.sampled_from([0.3, 0.0, 0.1, 0.6]),
         "scale": strategies.sampled_from([2.0, 0.5, 8.0]),
         "ignore_index": strategies.sampled_from(subject.ignored) if subject.ignored else strategies.none(),

@@ -28,8 +28,8 @@ def enough_kept(sampler: SamplerUnderTest, batch: Batch) -> None:
 
 def enough_kept_under_ties(sampler: SamplerUnderTest, batch: Batch) -> None:
     """The same where many pixels, or all, are equally hard."""
-    enough(sampler, tied(batch))
-    enough(sampler, batch.with_logits(torch.zeros_like(batch.logits)))
+    for one in (batch.right(2.0), batch.with_logits(torch.zeros_like(batch.logits)), tied(batch)):
+        enough(sampler, one)
 
 
 def monotone_in_thresh(sampler: SamplerUnderTest, batch: Batch) -> None:

@@ -126,6 +126,13 @@ class Batch:
         """The same with other logits."""
         return replace(self, logits=logits)
 
+    def right(self, size: float) -> "Batch":
+        """The same with logits that are right everywhere, and equally sure: `size` at the true class, else `-size`."""
+        channels = self.logits.shape[1]
+        numbers = torch.arange(channels)[:, None, None] + (channels == 1)
+        target = self.labels.masked_fill(~self.valid, 0)[:, None]
+        return self.with_logits(torch.where(target == numbers, size, -size).to(self.logits.dtype))
+
     def first_image(self) -> "Batch":
         """The batch of its first image."""
         return replace(self, logits=self.logits[:1], labels=self.labels[:1])
@@ -156,7 +163,7 @@ def random_batch(
     scale: float = 2.0,
     ignore_index: int | None = None,
 ) -> Batch:
-    """A batch in float64 that fits the loss or sampler; every image has a valid pixel.
+    """A batch in float64 that fits the loss or sampler; every image has two valid pixels.
 
     Args:
         subject: its classes, channels and ignored labels are kept to.
@@ -177,7 +184,7 @@ def random_batch(
     if subject.ignored:
         share = 2 * void * torch.rand(images, 1, 1, generator=generator)
         voids = torch.rand(shape, generator=generator) < share
-        voids[:, 0, 0] = False
+        voids[:, 0, :2] = False
         labels = labels.masked_fill(voids, ignore_index)
     logits = scale * torch.randn(images, subject.channels, height, width, dtype=torch.float64, generator=generator)
     return Batch(logits, labels, ignore_index, seed)
