@@ -22,11 +22,11 @@ class Verdict:
     """What became of a law.
 
     Attributes:
-        state: `no claim` where the law does not apply.
+        state: `raises` where the loss raised an error; `no claim` where the law does not apply.
         words: what was expected and what came, or what is not claimed.
     """
 
-    state: Literal["keeps", "breaks", "no claim"]
+    state: Literal["keeps", "breaks", "raises", "no claim"]
     words: str = ""
 
 
@@ -69,7 +69,7 @@ def hold(subject: LossUnderTest | SamplerUnderTest, law: str, examples: int = EX
 
 
 def verdict(subject: LossUnderTest | SamplerUnderTest, law: str, examples: int = EXAMPLES) -> Verdict:
-    """What becomes of the law, in words; a loss that raises breaks it."""
+    """What becomes of the law, in words."""
     try:
         hold(subject, law, examples)
     except NotClaimedError as reason:
@@ -77,7 +77,7 @@ def verdict(subject: LossUnderTest | SamplerUnderTest, law: str, examples: int =
     except LawBrokenError as reason:
         return Verdict("breaks", str(reason))
     except Exception as error:
-        return Verdict("breaks", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        return Verdict("raises", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
     return Verdict("keeps")
 
 
