@@ -157,16 +157,16 @@ def introduction(found: Mapping[str, Any]) -> list[str]:
         "another.",
         "",
         f"Looked at: seglit, {', '.join(versions)}.",
-        "Each loss has its own defaults, but for what its name says, and is told to ignore label 255; seglit also 0, -100",
-        "and 254. OHEM has `thresh=0.7, min_kept=2`. MMSegmentation's losses are called through `loss_by_feat` of a decode",
-        "head, on a CPU.",
+        "Each loss has its own defaults, but for what its name says, and is told to ignore label 255; seglit also 0,",
+        "-100 and 254. OHEM has `thresh=0.7, min_kept=2`. MMSegmentation's losses are called through `loss_by_feat` of a",
+        "decode head, on a CPU.",
         "",
         "- A law holds in float64 to a relative error of 1e-9; for the other libraries to 1e-5, and Lovász losses that",
         "  fail in float64 are given float32, and 1e-4.",
         "- Half precision is without autocast, which would call some of the losses in float32.",
         "- **fails** is an error; `-` is no claim: the loss has no such option, or says that it does not.",
-        "- A loss that names no sums of its own is combined from parts as data-parallel training and accumulation do it,",
-        "  by the mean.",
+        "- A loss that names no sums of its own is combined from parts by the mean, as data-parallel training and",
+        "  accumulation do it. The parts are equally large.",
         "",
     ]
     for library, result in found.items():
@@ -176,10 +176,11 @@ def introduction(found: Mapping[str, Any]) -> list[str]:
 
 
 def known(found: Mapping[str, Any]) -> list[str]:
-    lines = ["## Found by itself", "", "| in MMSegmentation 1.2.2 | found in | by |", "| --- | --- | --- |"]
+    lines = ["## Found by itself", "", "| in MMSegmentation 1.2.2 | found in | by | what came |", "|" + " --- |" * 4]
     for words, path, law, part in KNOWN:
-        by = f"`{law}`" if part in told(found, path, law) else "**not found**"
-        lines.append(f"| {words} | `{path}` | {by} |")
+        came = told(found, path, law)
+        by = f"`{law}`" if part in came else "**not found**"
+        lines.append(f"| {words} | `{path}` | {by} | {plain(came)} |")
     return [*lines, ""]
 
 
