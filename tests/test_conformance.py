@@ -109,7 +109,7 @@ def criteria() -> Iterator[tuple[str, SegmentationCriterion, int]]:
 
 SLOW_LAWS = frozenset({"half_precision_of_many_pixels"})
 COMBINATIONS = list(criteria())
-STRIDE = 5
+STRIDE = 7
 """The default run tries one combination in so many, in which every loss occurs; the slow run tries all."""
 every_combination = pytest.mark.parametrize("place", range(len(COMBINATIONS)), ids=[name for name, *_ in COMBINATIONS])
 some_combinations = pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_the_combinations_are_all_there() -> None:
     assert len(COMBINATIONS) == 2 * (8 + 12 + 3 * (12 + 16) + 8 * 24) == 592
     assert len({name for name, *_ in COMBINATIONS}) == 592
     assert len(COMBINATIONS) * len(IGNORED) == 2368
-    assert len(COMBINATIONS[::STRIDE]) == 119
+    assert len(COMBINATIONS[::STRIDE]) == 85
     assert {losses_of(name) for name, *_ in COMBINATIONS[::STRIDE]} == {losses_of(name) for name, *_ in COMBINATIONS}
 
 
@@ -164,13 +164,13 @@ def test_every_loss_keeps_every_law_for_every_label(place: int, ignore_index: in
 def test_every_loss_keeps_every_law_on_many_batches(name: str) -> None:
     loss = (MEANS | FORMULAS)[name](class_weight=[1.0, 2.0, 0.5, 3.0])
     subject = of_criterion(HeadCriterion({"loss_x": loss}, SAMPLERS["thresh"]), ignored=IGNORED)
-    assert broken(subject, 4, SLOW_LAWS) == {}
+    assert broken(subject, 3, SLOW_LAWS) == {}
     assert verdict(subject, "half_precision_of_many_pixels", 1).state == "keeps"
 
 
 @pytest.mark.parametrize("ignore_index", IGNORED)
 def test_the_sampler_keeps_every_law(ignore_index: int) -> None:
-    assert broken(of_sampler(OHEMPixelSampler(), ignored=(ignore_index,)), 15) == {}
+    assert broken(of_sampler(OHEMPixelSampler(), ignored=(ignore_index,)), 8) == {}
 
 
 def test_every_law_applies_to_some_loss() -> None:
