@@ -110,6 +110,16 @@ def test_channels_last_and_compile_change_no_number(tiny_data: Path) -> None:
     assert other.net.backbone.encoder[0][0].conv.weight.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_compiling_changes_no_group() -> None:
+    rates = {"custom_keys": {"head": {"lr_mult": 10.0}}}
+    plain, compiled = (
+        [(group["name"], group["lr"], len(group["params"])) for group in module.build_optimizer().param_groups]
+        for module in (make_module(paramwise=rates, compile=flag) for flag in (False, True))
+    )
+    assert plain == compiled
+    assert {name for name, _, _ in plain} == {"base", "head"}
+
+
 def test_compile_is_asked_of_the_net(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(Segmentor, "compile", lambda net: asked.append(net))
