@@ -78,13 +78,13 @@ def kth_greatest(
     """
     width = torch.finfo(values.dtype).bits
     # Adding zero makes a zero of minus zero, whose sign bit would come first.
-    bits = (values + 0.0).flatten().view(torch.int32 if width == 32 else torch.int64).long()
+    bits = (values + 0.0).flatten().view(torch.int32 if width == 32 else torch.int64)
     rest = chosen.flatten()
     prefix, left = k.new_zeros(()), k.clone()
     for shift in reversed(range(0, width - 1, DIGIT_BITS)):
         digits = (bits >> shift) & (DIGITS - 1)
         # A value that is out of the race is counted beyond the last digit.
-        (counts,) = ranks.summed([histogram(torch.where(rest, digits, DIGITS), DIGITS + 1)])
+        (counts,) = ranks.summed([histogram(digits.masked_fill(~rest, DIGITS), DIGITS + 1)])
         from_top = counts[:DIGITS].flip(0).cumsum(0).flip(0)
         # The digit of the answer is the greatest from which on there are `left` values, 0 if there never are.
         digit = ((from_top >= left).sum() - 1).clamp(min=0)

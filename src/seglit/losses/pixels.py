@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 
 
@@ -103,9 +103,10 @@ class Pixels:
         return self.valid & (predictions == self.labels)
 
 
-def histogram(indices: Int64[Tensor, " number"], length: int) -> Int64[Tensor, " length"]:
+def histogram(indices: Integer[Tensor, " number"], length: int) -> Int64[Tensor, " length"]:
     """How often each index occurs."""
     if indices.device.type == "cpu":
         return torch.bincount(indices, minlength=length)
     # Elsewhere bincount waits for the greatest index.
+    indices = indices.long()
     return indices.new_zeros(length).scatter_add_(0, indices, torch.ones_like(indices))
