@@ -108,7 +108,7 @@ def train(folder: Path, data: Path, *more: str) -> subprocess.CompletedProcess[s
 @pytest.mark.parametrize(
     ("words", "runs"),
     [
-        (["+sweep=tricks"], 7),
+        (["+sweep=tricks", "data.train_transforms.crop.height=48"], 7),
         (["+sweep=[seeds,joblib]"], 3),
         (["+sweep=optuna", "hydra.sweeper.n_trials=2"], 2),
         (["+sweep=[seeds,slurm]", "hydra/launcher=submitit_local", "hydra.launcher.gpus_per_node=0"], 3),
