@@ -193,6 +193,19 @@ def test_an_image_of_void_alone_counts_as_asked(name: str) -> None:
         assert_close(criterion(logits, labels)["loss_x"], without * 2 / images)
 
 
+def test_void_hides_no_mistake_about_an_absent_class() -> None:
+    """The pixels that are surest of class 3 are void, and no label is 3."""
+    logits, labels = draw()
+    labels[labels == 3] = 0
+    criterion = HeadCriterion({"loss_x": LovaszLoss(classes="all")})
+    sure = logits.detach().clone()
+    sure[:, 3] = torch.where(labels == 255, 50.0, sure[:, 3])
+    assert_close(criterion(sure, labels)["loss_x"], criterion(logits, labels)["loss_x"].detach())
+    flat = logits.detach().movedim(1, 0).flatten(1)[:, labels.flatten() != 255][None, :, None]
+    alone = criterion(flat, labels[labels != 255].view(1, 1, -1))["loss_x"]
+    assert_close(criterion(sure, labels)["loss_x"], alone)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_kth_greatest_is_that_of_sorting(dtype: torch.dtype) -> None:
     """Also among neighbouring numbers, and where a zero has a sign."""
