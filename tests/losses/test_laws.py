@@ -372,6 +372,19 @@ class TestClassWeight:
         weight = measured_class_weight("median_frequency", self.COUNTS, self.IMAGES)
         assert_close(weight[:3], torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64) / 0.75)
 
+    @pytest.mark.parametrize(
+        ("rule", "weigh"),
+        [
+            ("enet", lambda count: 1 / math.log(1.02 + count / 100)),
+            ("effective_number", lambda count: 1 / (1 - 0.99**count)),
+        ],
+    )
+    def test_ratios_are_those_of_the_formula(self, rule: str, weigh: Callable[[int], float]) -> None:
+        weight = measured_class_weight(rule, self.COUNTS, self.IMAGES)
+        for first, second in ((0, 1), (1, 2)):
+            expected = weigh(int(self.COUNTS[first])) / weigh(int(self.COUNTS[second]))
+            assert (weight[first] / weight[second]).item() == pytest.approx(expected)
+
     def test_no_labelled_pixel(self) -> None:
         with pytest.raises(ValueError, match="no labelled pixel"):
             measured_class_weight("enet", torch.zeros(2).long(), torch.zeros(2).long())
