@@ -246,6 +246,15 @@ def test_void_is_neither_right_nor_surprising(channels: int, ignore_index: int) 
         assert (surprise[valid] > 0).all()
 
 
+def test_the_surprise_of_one_channel_is_of_the_class_that_is_true() -> None:
+    logits, labels = draw()
+    labels = torch.where(labels == 255, labels, labels.clamp(max=1))
+    one = logits.detach()[:, :1]
+    pixels = Pixels(one, labels, 255)
+    probability = torch.where(labels == 1, one[:, 0].sigmoid(), 1 - one[:, 0].sigmoid())
+    assert_close(pixels.surprise(use_sigmoid=True), torch.where(labels == 255, 0.0, -probability.log()))
+
+
 def test_terms_that_are_logged_only_get_no_gradient() -> None:
     logits, labels = draw()
     losses = {"loss_ce": CrossEntropyLoss(), "watched": DiceLoss()}
