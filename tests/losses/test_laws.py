@@ -1,5 +1,6 @@
 """What must be true of every loss and of the sampler, in every combination."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from seglit.losses import (
 )
 from seglit.losses.class_weight import measured_class_weight
 from seglit.losses.loss import Loss
-from seglit.losses.ohem import hard_pixels
+from seglit.losses.ohem import hard_pixels, kth_greatest
 from seglit.losses.pixels import Pixels
 
 MAKE: dict[str, Callable[..., Loss]] = {
@@ -174,6 +175,86 @@ def test_sampler_laws(seed: int) -> None:
     assert torch.equal(hard_pixels(losses, valid, thresh=0.5, min_kept=0), valid & (losses > 0.6932))
 
 
+@every_loss
+def test_a_loss_alone_is_the_term_of_a_head(name: str) -> None:
+    logits, labels = draw()
+    loss = MAKE[name](loss_weight=3.0)
+    assert_close(loss(Pixels(logits, labels, 255)), HeadCriterion({"loss_x": loss})(logits, labels)["loss_x"])
+    assert_close(loss(Pixels(logits, labels, 255)), 3 * MAKE[name]()(Pixels(logits, labels, 255)))
+
+
+@pytest.mark.parametrize("name", ["dice", "tversky", "lovasz-image"])
+def test_an_image_of_void_alone_counts_as_asked(name: str) -> None:
+    logits, labels = (torch.cat([part, part[:1]]) for part in draw())
+    labels[2] = 255
+    for avg_non_ignore, images in ((True, 2), (False, 3)):
+        criterion = head(name, avg_non_ignore=avg_non_ignore)
+        without = criterion(logits[:2], labels[:2])["loss_x"]
+        assert_close(criterion(logits, labels)["loss_x"], without * 2 / images)
+
+
+def test_void_hides_no_mistake_about_an_absent_class() -> None:
+    """The pixels that are surest of class 3 are void, and no label is 3."""
+    logits, labels = draw()
+    labels[labels == 3] = 0
+    criterion = HeadCriterion({"loss_x": LovaszLoss(classes="all")})
+    sure = logits.detach().clone()
+    sure[:, 3] = torch.where(labels == 255, 50.0, sure[:, 3])
+    assert_close(criterion(sure, labels)["loss_x"], criterion(logits, labels)["loss_x"].detach())
+    flat = logits.detach().movedim(1, 0).flatten(1)[:, labels.flatten() != 255][None, :, None]
+    alone = criterion(flat, labels[labels != 255].view(1, 1, -1))["loss_x"]
+    assert_close(criterion(sure, labels)["loss_x"], alone)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_kth_greatest_is_that_of_sorting(dtype: torch.dtype) -> None:
+    """Also among neighbouring numbers, and where a zero has a sign."""
+    generator = torch.Generator().manual_seed(0)
+    near = [torch.tensor(2.0, dtype=dtype)]
+    for _ in range(9):
+        near.append(torch.nextafter(near[-1], near[0] * 2))
+    draws = torch.rand(20, dtype=dtype, generator=generator)
+    values = torch.cat([draws, torch.stack(near), torch.tensor([-0.0, 0.0, -0.0], dtype=dtype)])
+    chosen = torch.rand(len(values), generator=generator) < 0.8
+    expected = values[chosen].sort(descending=True).values
+    for k in range(1, len(expected) + 1):
+        assert kth_greatest(values, chosen, torch.tensor(k)) == expected[k - 1]
+    assert kth_greatest(values, chosen, torch.tensor(len(values) + 1)) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_pixel_at_thresh_is_not_below_it(dtype: torch.dtype) -> None:
+    at = torch.tensor(-math.log(0.7), dtype=dtype)
+    losses = torch.stack([at, torch.nextafter(at, at + 1)]).view(1, 1, 2)
+    kept = hard_pixels(losses, torch.ones(1, 1, 2, dtype=torch.bool), thresh=0.7, min_kept=0)
+    assert kept.flatten().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("ignore_index", [255, 0])
+def test_void_is_neither_right_nor_surprising(channels: int, ignore_index: int) -> None:
+    logits, labels = draw(ignore_index=ignore_index)
+    logits = logits.detach()[:, :channels]
+    labels = torch.where(labels == ignore_index, labels, labels.clamp(max=max(channels, 2) - 1))
+    valid = labels != ignore_index
+    guess = (logits[:, 0] > 0).long() if channels == 1 else logits.argmax(1)
+    pixels = Pixels(logits, labels, ignore_index)
+    assert torch.equal(pixels.correct(), valid & (guess == labels))
+    for use_sigmoid in (False, True):
+        surprise = pixels.surprise(use_sigmoid=use_sigmoid)
+        assert surprise[~valid].count_nonzero() == 0
+        assert (surprise[valid] > 0).all()
+
+
+def test_the_surprise_of_one_channel_is_of_the_class_that_is_true() -> None:
+    logits, labels = draw()
+    labels = torch.where(labels == 255, labels, labels.clamp(max=1))
+    one = logits.detach()[:, :1]
+    pixels = Pixels(one, labels, 255)
+    probability = torch.where(labels == 1, one[:, 0].sigmoid(), 1 - one[:, 0].sigmoid())
+    assert_close(pixels.surprise(use_sigmoid=True), torch.where(labels == 255, 0.0, -probability.log()))
+
+
 def test_terms_that_are_logged_only_get_no_gradient() -> None:
     logits, labels = draw()
     losses = {"loss_ce": CrossEntropyLoss(), "watched": DiceLoss()}
@@ -299,6 +380,19 @@ class TestClassWeight:
         """Frequencies 0.6, 0.3, 0.2 with median 0.3: weights 0.5, 1, 1.5, whose mean over pixels is 0.75."""
         weight = measured_class_weight("median_frequency", self.COUNTS, self.IMAGES)
         assert_close(weight[:3], torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64) / 0.75)
+
+    @pytest.mark.parametrize(
+        ("rule", "weigh"),
+        [
+            ("enet", lambda count: 1 / math.log(1.02 + count / 100)),
+            ("effective_number", lambda count: 1 / (1 - 0.99**count)),
+        ],
+    )
+    def test_ratios_are_those_of_the_formula(self, rule: str, weigh: Callable[[int], float]) -> None:
+        weight = measured_class_weight(rule, self.COUNTS, self.IMAGES)
+        for first, second in ((0, 1), (1, 2)):
+            expected = weigh(int(self.COUNTS[first])) / weigh(int(self.COUNTS[second]))
+            assert (weight[first] / weight[second]).item() == pytest.approx(expected)
 
     def test_no_labelled_pixel(self) -> None:
         with pytest.raises(ValueError, match="no labelled pixel"):

@@ -111,6 +111,9 @@ def test_weights_that_autocast_has_converted_still_get_gradients() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         step = cached(net, parts)
         loss = step.part(*parts[0])
+    # From logits of half precision, but not rounded to it.
+    assert net.seen[-1].dtype == torch.bfloat16
+    assert loss.dtype == torch.float32
     loss.backward()
     assert net.classifier.weight.grad.count_nonzero() > 0
 
