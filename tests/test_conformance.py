@@ -136,7 +136,6 @@ def test_the_combinations_are_all_there() -> None:
     """
     assert len(COMBINATIONS) == 2 * (8 + 12 + 3 * (12 + 16) + 8 * 24) == 592
     assert len({name for name, *_ in COMBINATIONS}) == 592
-    assert len(COMBINATIONS) * len(IGNORED) == 2368
     assert len(COMBINATIONS[::STRIDE]) == 85
     assert {losses_of(name) for name, *_ in COMBINATIONS[::STRIDE]} == {losses_of(name) for name, *_ in COMBINATIONS}
 
@@ -151,13 +150,11 @@ def test_losses_keep_every_law(place: int) -> None:
 
 @pytest.mark.slow
 @every_combination
-@pytest.mark.parametrize("ignore_index", IGNORED)
-def test_every_loss_keeps_every_law_for_every_label(place: int, ignore_index: int) -> None:
+def test_every_combination_keeps_every_law(place: int) -> None:
+    """With the ignored labels in turn, other ones than in the default run."""
     name, criterion, channels = COMBINATIONS[place]
-    subject = of_criterion(criterion, name, channels=channels, ignored=(ignore_index,))
-    assert broken(subject, 2, SLOW_LAWS) == {}
-    if ignore_index == IGNORED[0]:
-        assert verdict(subject, "half_precision_of_many_pixels", 1).state == "keeps"
+    subject = of_criterion(criterion, name, channels=channels, ignored=(IGNORED[(place + 1) % 4],))
+    assert broken(subject, 1, SLOW_LAWS) == {}
 
 
 @pytest.mark.parametrize("name", [*MEANS, *FORMULAS])

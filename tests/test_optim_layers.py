@@ -99,3 +99,15 @@ def test_blocks_must_split_something() -> None:
         layer_depths(names, 3)
     with pytest.raises(ValueError, match="at least 1, got 0"):
         layer_depths(names, 0)
+
+
+def test_the_stem_of_convnext_is_a_layer_before_the_first_stage() -> None:
+    """By its original names, in which the stem is the first of the layers that stand before a stage."""
+    names = [
+        "backbone.downsample_layers.0.0.weight",
+        "backbone.stages.0.0.gamma",
+        "backbone.downsample_layers.1.0.weight",
+        "backbone.stages.1.0.gamma",
+        "decode_head.classifier.weight",
+    ]
+    assert list(layer_depths(names).values()) == [0, 1, 2, 2, 3]
