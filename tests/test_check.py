@@ -225,6 +225,7 @@ def passes(content: Any) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_every_misspelt_key_is_refused() -> None:
     tricks = "+tricks=[head_lr_x10,ohem,class_weight,ce_dice,avg_non_ignore]"
     content = plain(compose([*BASE, tricks]))

@@ -43,6 +43,7 @@ def started(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 def test_the_tutorial_to_the_letter(tmp_path: Path) -> None:
     ran = 0
     for language, title, text in blocks(ROOT / "docs" / "tutorial.md"):
