@@ -137,6 +137,10 @@ def test_hydra_lightning_and_python_give_the_same_weights(
     assert sorted(path.name for path in (tmp_path / "predict" / "predictions").iterdir()) == ["0.png", "1.png", "2.png"]
     assert json.loads((tmp_path / "validate" / "metrics.json").read_text())["val/miou"] == score["val/miou"]
     assert "test/miou" in json.loads((tmp_path / "test" / "metrics.json").read_text())
+    card = json.loads((tmp_path / "validate" / "evaluation.json").read_text())
+    assert card == json.loads((tmp_path / "evaluation.json").read_text())
+    tested = json.loads((tmp_path / "test" / "evaluation.json").read_text())
+    assert tested["protocol"]["split"] == "test" and tested["weights"] == card["weights"]
 
 
 @pytest.mark.parametrize(

@@ -164,3 +164,29 @@ def test_a_missing_test_split_is_told_before_training(tiny_data: Path, tmp_path:
         run(compose(tiny_overrides(tmp_path / "data", tmp_path / "run", *SHORT)))
     assert not (tmp_path / "run" / "checkpoints").exists()
     run(compose(tiny_overrides(tmp_path / "data", tmp_path / "run", *SHORT, "test_after_fit=false")))
+
+
+@WITHOUT_ONE
+def test_groups_and_rates_go_on_under_ema(
+    tiny_data: Path, tmp_path: Path, scripted: Callable[[Sequence[float]], None]
+) -> None:
+    """At every checkpoint after the break: the same groups at the same rates, and the same weights and averages."""
+    more = ["callbacks=ema", "callbacks.ema.decay=0.5", "+tricks=head_lr_x10", "test_after_fit=false"]
+    scripted([0.99])
+    whole(tiny_data, tmp_path / "run", *more)
+    (tmp_path / "run" / "all").rename(tmp_path / "first")
+    # In its own folder, as keeping all is nothing that another folder could go on with.
+    (tmp_path / "run" / "all").mkdir()
+    whole(tiny_data, tmp_path / "run", *more, f"ckpt_path='{tmp_path}/first/step=4.ckpt'")
+    for step in (6, 8):
+        first, resumed = (
+            torch.load(tmp_path / folder / f"step={step}.ckpt", weights_only=True) for folder in ("first", "run/all")
+        )
+        groups = first["optimizer_states"][0]["param_groups"]
+        assert groups == resumed["optimizer_states"][0]["param_groups"]
+        rates = {group["name"]: group["lr"] for group in groups}
+        assert len(set(rates.values())) == 2 and max(rates.values()) == pytest.approx(10 * min(rates.values()))
+        for weights in ("state_dict", "current_model_state", "averaging_state"):
+            assert set(first[weights]) == set(resumed[weights])
+            assert all(torch.equal(value, resumed[weights][name]) for name, value in first[weights].items()), weights
+        assert first["averaging_state"]["n_averaged"] == step

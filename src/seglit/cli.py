@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seglit.build import Parts, hush, own_callbacks, refuse_misfits
 from seglit.callbacks import Predictions
+from seglit.card import averages_weights, write_card
 from seglit.check import check
 from seglit.check.configuration import SECTIONS
 from seglit.check.hints import item_type, mapping_types, members, takes_callable
@@ -96,6 +97,19 @@ class SegmentationCLI(LightningCLI):
     def before_fit(self) -> None:
         """Print and keep the receipt."""
         prepare(self.hydra_config, self.parts)
+
+    def after_validate(self) -> None:
+        """Keep the card of the evaluation."""
+        self._write_card("val")
+
+    def after_test(self) -> None:
+        """Keep the card of the evaluation."""
+        self._write_card("test")
+
+    def _write_card(self, stage: str) -> None:
+        if self.trainer.is_global_zero:
+            averaged = averages_weights(map(type, self.trainer.callbacks))  # type: ignore[attr-defined]
+            write_card(Path(self.hydra_config.output_dir), self.parts, stage, averaged)
 
     def before_predict(self) -> None:
         """Have the predictions written, as nobody would see them otherwise."""
