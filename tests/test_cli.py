@@ -140,7 +140,8 @@ def test_hydra_lightning_and_python_give_the_same_weights(
     card = json.loads((tmp_path / "validate" / "evaluation.json").read_text())
     assert card == json.loads((tmp_path / "evaluation.json").read_text())
     tested = json.loads((tmp_path / "test" / "evaluation.json").read_text())
-    assert tested["protocol"]["split"] == "test" and tested["weights"] == card["weights"]
+    assert tested["protocol"]["split"] == "test"
+    assert tested["weights"] == card["weights"]
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,8 @@ def test_groups_and_rates_go_on_under_ema(
         groups = first["optimizer_states"][0]["param_groups"]
         assert groups == resumed["optimizer_states"][0]["param_groups"]
         rates = {group["name"]: group["lr"] for group in groups}
-        assert len(set(rates.values())) == 2 and max(rates.values()) == pytest.approx(10 * min(rates.values()))
+        assert len(set(rates.values())) == 2
+        assert max(rates.values()) == pytest.approx(10 * min(rates.values()))
         for weights in ("state_dict", "current_model_state", "averaging_state"):
             assert set(first[weights]) == set(resumed[weights])
             assert all(torch.equal(value, resumed[weights][name]) for name, value in first[weights].items()), weights
