@@ -51,8 +51,7 @@ class ConfusionMatrix(Metric):
 
     def compute(self) -> Int64[Tensor, "classes classes"]:
         """The counts so far, of all devices: rows are the truth, columns the prediction."""
-        # A copy, as the next update adds to the state in place.
-        return self.matrix.clone()
+        return self.matrix
 
 
 class ImageCounts(NamedTuple):
