@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seglit.losses.loss import ClassWeight
 from seglit.losses.pixel_mean import Divisor, PixelMeanLoss
-from seglit.losses.pixels import Pixels
+from seglit.losses.pixels import Pixels, table
 
 
 class FocalLoss(PixelMeanLoss):
@@ -56,20 +56,27 @@ class FocalLoss(PixelMeanLoss):
     def pixel_loss(self, pixels: Pixels) -> Float[Tensor, "batch height width"]:
         """See `PixelMeanLoss.pixel_loss`."""
         if not self.use_sigmoid:
-            surprise = pixels.surprise(use_sigmoid=False)
-            loss = faded(surprise, self.gamma)
-            if self.alpha is None:
-                return loss
-            alpha = self.alpha if isinstance(self.alpha, tuple) else (self.alpha,) * pixels.num_classes
-            return loss * pixels.logits.new_tensor(alpha)[pixels.target]
+            return faded(pixels.surprise(use_sigmoid=False), self.gamma) * self._alpha_of(pixels)
         target = pixels.one_hot()
         surprise = F.binary_cross_entropy_with_logits(pixels.logits, target, reduction="none")
         loss = faded(surprise, self.gamma)
         if self.alpha is not None:
-            by_channel = pixels.logits.new_tensor(self.alpha)
-            by_channel = by_channel[:, None, None] if by_channel.ndim else by_channel
+            numbers = self.alpha if isinstance(self.alpha, tuple) else (self.alpha,)
+            by_channel = table(numbers, pixels.logits.dtype, pixels.logits.device)[:, None, None]
             loss = loss * (by_channel * target + (1 - by_channel) * (1 - target))
         return loss.sum(1)
+
+    def surprise_slope(self, pixels: Pixels) -> Float[Tensor, "batch height width"] | None:
+        """See `PixelMeanLoss.surprise_slope`."""
+        if self.use_sigmoid:
+            return None
+        return faded_slope(pixels.surprise(use_sigmoid=False), self.gamma) * self._alpha_of(pixels)
+
+    def _alpha_of(self, pixels: Pixels) -> Float[Tensor, "batch height width"] | float:
+        """The weight of each pixel's true class."""
+        if isinstance(self.alpha, tuple):
+            return table(self.alpha, pixels.logits.dtype, pixels.logits.device)[pixels.target]
+        return 1.0 if self.alpha is None else self.alpha
 
     def check(self, num_classes: int, channels: int, *, sampled: bool) -> None:
         """See `Loss.check`."""
@@ -90,3 +97,12 @@ def faded(surprise: Float[Tensor, "*shape"], gamma: float) -> Float[Tensor, "*sh
         return surprise
     wrong = -(-surprise).expm1()
     return wrong.clamp(min=torch.finfo(wrong.dtype).tiny) ** gamma * surprise
+
+
+def faded_slope(surprise: Float[Tensor, "*shape"], gamma: float) -> Float[Tensor, "*shape"]:
+    """The derivative of `faded` in the surprise, `(1 - p)**gamma + gamma (1 - p)**(gamma - 1) p surprise`."""
+    if gamma == 0:
+        return torch.ones_like(surprise)
+    right = (-surprise).exp()
+    wrong = (-(-surprise).expm1()).clamp(min=torch.finfo(surprise.dtype).tiny)
+    return wrong**gamma * (1 + gamma * right * surprise / wrong)
