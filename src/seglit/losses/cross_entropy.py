@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -42,7 +41,7 @@ class CrossEntropyLoss(PixelMeanLoss):
         """See `PixelMeanLoss.pixel_loss`."""
         if not self.use_sigmoid:
             return pixels.surprise(use_sigmoid=False)
-        return F.binary_cross_entropy_with_logits(pixels.logits, pixels.one_hot(), reduction="none").sum(1)
+        return pixels.surprise_of(pixels.doubts()).sum(1)
 
     def surprise_slope(self, pixels: Pixels) -> Float[Tensor, ""] | None:
         """See `PixelMeanLoss.surprise_slope`."""

@@ -98,6 +98,9 @@ def kth_greatest(
         left = left - (from_top[digit] - counts[digit])
         prefix = prefix | (digit << shift)
         rest = rest & (digits == digit)
+        # Elsewhere it would have to be waited for how many there are.
+        if values.device.type == "cpu":
+            bits, rest = bits.masked_select(rest), rest.masked_select(rest)
     return prefix.to(torch.int32 if width == 32 else torch.int64).view(values.dtype)
 
 

@@ -56,7 +56,7 @@ class Pixels:
     @cached_property
     def target(self) -> Int64[Tensor, "batch height width"]:
         """The labels, with class 0 put in at void pixels so that they can index. Weigh such pixels by zero."""
-        return self.labels.masked_fill(~self.valid, 0)
+        return torch.where(self.valid, self.labels, 0)
 
     def weight(self, class_weight: tuple[float, ...] | None) -> Float[Tensor, "batch height width"]:
         """Void × sampler × the weight of the pixel's true class; zero where a pixel does not count."""
@@ -85,9 +85,9 @@ class Pixels:
         """
         if self.channels == 1:
             sign = self.target * 2 - 1
-            surprise = F.softplus(-self.logits[:, 0] * sign)
+            surprise = self.surprise_of(-self.logits[:, 0] * sign)
         elif use_sigmoid:
-            surprise = F.softplus(-self.logits.gather(1, self.target[:, None])[:, 0])
+            surprise = self.surprise_of(-self.at_label(self.logits))
         else:
             return F.cross_entropy(self.logits, self.labels, ignore_index=self.ignore_index, reduction="none")
         return torch.where(self.valid, surprise, 0.0)
@@ -103,7 +103,7 @@ class Pixels:
     ) -> None:
         """Add values, zero at void pixels, to the channel of the true class in place. One channel: where it is 1."""
         if self.channels == 1:
-            maps[:, 0].addcmul_(values, (self.labels == 1).to(values.dtype))
+            maps[:, 0].add_(torch.where(self.labels == 1, values, 0.0))
         else:
             maps.scatter_add_(1, self.target[:, None], values[:, None])
 
@@ -117,6 +117,20 @@ class Pixels:
         sums = values.new_zeros(len(values), max(self.channels, 2), dtype=torch.float64)
         sums = sums.scatter_add(1, places.flatten(1), values.flatten(1).double())
         return sums[:, : self.channels].to(values.dtype)
+
+    def doubts(self) -> Float[Tensor, "batch channels height width"]:
+        """The logit of each channel against what is true of it: its own, and less its own for the true class.
+
+        Its sigmoid is the probability of the contrary of the truth.
+        """
+        doubts = self.logits.clone()
+        self.add_at_label(doubts, torch.where(self.valid, -2 * self.at_label(self.logits), 0.0))
+        return doubts
+
+    def surprise_of(self, doubts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """-log of the probability of what is doubted so, `log(1 + exp(doubts))`; never negative."""
+        # Above the threshold it is the number itself, to the last digit of float64.
+        return F.softplus(doubts, threshold=40.0)
 
     def class_counts(self, chosen: Bool[Tensor, "batch height width"]) -> Int64[Tensor, " classes"]:
         """How many of the chosen pixels are of each class; void ones are in no count."""

@@ -83,12 +83,16 @@ class Tile(Pixels):
     @cached_property
     def _surprise(self) -> Float[Tensor, "batch height width"]:
         softmax = self.softmax
-        surprise = softmax.total.log() + (softmax.peak - self._own_logit)
-        return surprise.masked_fill_(~self.valid, 0.0)
+        return torch.where(self.valid, softmax.total.log() + (softmax.peak - self._own_logit), 0.0)
 
     @cached_property
     def _own_logit(self) -> Float[Tensor, "batch height width"]:
         return self.at_label(self.logits)
+
+    def surprise_of(self, doubts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """See `Pixels.surprise_of`: the same to the last digits of the numbers around 1, and many times as quick."""
+        sure = doubts.abs()
+        return (doubts + sure).mul_(0.5).sub_(sure.sigmoid_().log_())
 
     def correct(self) -> Tensor:
         """See `Pixels.correct`."""
