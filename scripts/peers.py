@@ -82,7 +82,7 @@ class Placeholders(types.ModuleType):
 
 def stand_in_for_mmcv_operations() -> None:
     """Let `mmseg` be imported beside mmcv-lite, which has no compiled operations."""
-    if importlib.util.find_spec("mmcv._ext") is None:
+    if "mmcv._ext" not in sys.modules and importlib.util.find_spec("mmcv._ext") is None:
         sys.modules["mmcv._ext"] = Placeholders("mmcv._ext")
         sys.modules["mmcv.ops"] = Placeholders("mmcv.ops")
 
