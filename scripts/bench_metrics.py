@@ -3,9 +3,9 @@
 python scripts/bench_metrics.py
 python scripts/bench_metrics.py --short --json rows.json
 
-Two maps of 512 x 1024, as uint8, which is how the loaders give labels, and as int64. `blocks`: labels and void, 10 %, in
-blocks of 32 pixels, and predictions that are right at four fifths of the pixels. `noise`: labels, void and predictions
-each drawn by pixel. All contenders get the same maps, in one process, in turn.
+Two maps of 512 x 1024, as uint8, which is how the loaders give labels, and as int64. `blocks`: labels and void, 10 %,
+in blocks of 32 pixels, and predictions that are right at four fifths of the pixels. `noise`: labels, void and
+predictions each drawn by pixel. All contenders get the same maps, in one process, in turn.
 """
 
 import importlib
