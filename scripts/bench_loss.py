@@ -141,9 +141,7 @@ CALLS: dict[str, Callable[[int], Call]] = {
     "seglit CE, all": lambda _: seglit_call({"loss_ce": CrossEntropyLoss()}),
     "seglit OHEM": lambda _: seglit_call({"loss_ce": CrossEntropyLoss()}, OHEMPixelSampler(THRESH, MIN_KEPT)),
     "seglit CE + Dice": lambda _: seglit_call({"loss_ce": CrossEntropyLoss(), "loss_dice": DiceLoss()}),
-    "seglit Dice as smp's": lambda _: seglit_call(
-        {"loss_dice": DiceLoss(smooth=1e-6, exponent=1, per_image=False, **DIVIDES_BY_VALID)}
-    ),
+    "seglit Dice as smp's": lambda _: seglit_call({"loss_dice": DiceLoss(smooth=1e-6, exponent=1, per_image=False)}),
     "seglit focal as smp's": lambda _: seglit_call({"loss_focal": FocalLoss(alpha=None, **DIVIDES_BY_VALID)}),
     "plain CE": lambda _: upsampled(partial(F.cross_entropy, ignore_index=VOID)),
     "mmseg CE": lambda classes: mmseg_call(classes, [MMSEG_CE]),
