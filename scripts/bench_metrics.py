@@ -69,6 +69,8 @@ def measured(classes: int, dtype: torch.dtype, kind: str, rounds: int) -> list[R
             torch.equal(*pair)
             for pair in ((right, found.diagonal()), (predicted, found.sum(0)), (labelled, found.sum(1)))
         )
+    for call in contenders.values():
+        call()
     times = benching.interleaved(contenders, rounds)
     names = {"torchmetrics": "torchmetrics' MulticlassJaccardIndex", "mmseg": "MMSegmentation's intersect_and_union"}
     rows = []
