@@ -4,8 +4,9 @@ python scripts/performance.py                           # run all, write docs/pe
 python scripts/performance.py --only bench_loss.py      # run one again, and keep what is recorded of the others
 python scripts/performance.py --check                   # run their short forms; status 1 if a ratio fell below half
 
-Only ratios are compared, as they depend the least on the machine. A check runs a script again before it says that a
-ratio fell, and takes the better of both; it says of each script that it leaves out why it does.
+Only ratios are compared, as they depend the least on the machine; record them on one that does nothing else. A check
+runs a script again before it says that a ratio fell, and takes the better of both; it says of each script that it
+leaves out why it does.
 """
 
 import argparse
@@ -43,7 +44,8 @@ What seglit takes, and what its peers take for the same, measured in one run on 
 - The contenders of a row run in turn, in one process or in alternating ones; times are medians, peak memory is that of
   a process of its own.
 - The peers are installed by the scripts into an environment of their own (`scripts/peers.py`).
-- Each table stands under its command and under what the script said of machine, load and versions.
+- Each table stands under its command and under what the script said of machine, load and versions. A load well above 0
+  before it began spoils the numbers, and not evenly: short operations of several threads suffer most.
 """
 
 

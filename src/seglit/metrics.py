@@ -193,15 +193,14 @@ class ConfusionByImage(PixelCounts):
             ValueError: See `image_matrices`; then there is no result until `reset`.
         """
         super().settle()
-        if not self.waiting:
-            return
-        matrices = torch.cat([counts for _, counts in self.waiting])
-        numbers = torch.cat([of_batch.to(matrices.device) for of_batch, _ in self.waiting])
+        for numbers, matrices in self.waiting:
+            # By NumPy for the reason that `byte_counts` gives.
+            places, counts = numbers.cpu().numpy(), matrices.cpu().numpy()
+            image, truth, prediction = counts.nonzero()
+            rows = np.stack([places[image], truth, prediction, counts[image, truth, prediction]], axis=1)
+            assert isinstance(self.rows, list)  # joined only while devices are
+            self.rows.append(torch.from_numpy(rows).to(matrices.device))
         self.waiting = []
-        image, truth, prediction = matrices.nonzero(as_tuple=True)
-        pixels = matrices[image, truth, prediction]
-        assert isinstance(self.rows, list)  # joined only while devices are
-        self.rows.append(torch.stack([numbers[image], truth, prediction, pixels], dim=1))
 
     def reset(self) -> None:
         """Forget all counts."""
@@ -240,7 +239,7 @@ def image_matrices(
     """
     refuse_other_shapes(predictions, labels)
     if not puts_off(labels.device):
-        matrices = torch.zeros(len(labels), num_classes, num_classes, dtype=torch.int64)
+        matrices = torch.from_numpy(np.zeros((len(labels), num_classes, num_classes), dtype=np.int64))
         for matrix, of_image, truth in zip(matrices, predictions, labels, strict=True):
             matrix += pixel_counts(of_image.flatten(), truth.flatten(), num_classes, ignore_index)
         return matrices

@@ -236,3 +236,16 @@ def test_maps_of_the_metrics_are_as_described() -> None:
     known = labels != bench_metrics.VOID
     assert 0.07 < 1 - known.float().mean() < 0.13
     assert 0.78 < (predictions == labels)[known].float().mean() < 0.84
+
+
+def test_an_environment_that_is_complete_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(*_: Any, **__: Any) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(benching.peers.venv, "create", made)
+    stamp = {"wanted": json.dumps([benching.peers.NEEDED, benching.peers.PEERS]), "refused": {"smp": "no wheel"}}
+    (tmp_path / "conformance.json").write_text(json.dumps(stamp))
+    assert benching.peers.prepared(tmp_path) == {"smp": "no wheel"}
+    (tmp_path / "conformance.json").write_text(json.dumps(stamp | {"wanted": "another version"}))
+    with pytest.raises(AssertionError, match="made again"):
+        benching.peers.prepared(tmp_path)
