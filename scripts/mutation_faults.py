@@ -715,7 +715,7 @@ FAULTS = (
     Fault("fwIoU weighted by predictions", "metrics.py", "(labelled * iou)", "(predicted * iou)", SCORES),
     Fault("precision is recall", "metrics.py", "precision=right / predicted", "precision=right / labelled", SCORES),
     Fault("one image counted for each batch", "metrics.py", "self.images += len(numbers)", "self.images += 1", SCORES),
-    Fault("place in the batch for place in the data", "metrics.py", "numbers.to(image.device)[image]", "image", SCORES),
+    Fault("place in the batch for place in the data", "metrics.py", "places[image]", "image", SCORES),
     Fault("rows in the order of devices", "metrics.py", "rows[rows[:, 0].argsort(stable=True)]", "rows", SCORES),
     Fault(
         "areas of labels by prediction",
