@@ -91,7 +91,7 @@ def receipt_tables(content: dict[str, Any]) -> Group:
         )
     losses = Table(title="losses", title_justify="left")
     losses.add_column("loss", no_wrap=True)
-    for column in ("weight", "divided by", "class weight", "pixels", "trained"):
+    for column in ("weight", "divided by", "class weight", "pixels", "computed", "trained"):
         losses.add_column(column)
     for row in content["losses"]:
         sampler = row["sampler"]
@@ -104,6 +104,7 @@ def receipt_tables(content: dict[str, Any]) -> Group:
             row["divisor"] + (f" ({row['compat']})" if row["compat"] else ""),
             row["class_weight"],
             pixels,
+            "by tiles" if row["tiled"] else "at full size",
             "yes" if row["trained"] else "logged only",
         )
     schedule, data, run = content["schedule"], content["data"], content["run"]

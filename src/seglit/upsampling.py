@@ -175,7 +175,8 @@ class PhaseColumns:
 
     def arranged(self, rows: Shaped[Tensor, "rows columns"]) -> Shaped[Tensor, "_ _"]:
         """Rows in the order of `spread`."""
-        return rows.unflatten(1, (-1, self.scale)).permute(2, 0, 1).flatten(0, 1)
+        height, _ = rows.shape
+        return rows.view(height, -1, self.scale).permute(2, 0, 1).flatten(0, 1)
 
 
 @lru_cache(maxsize=64)

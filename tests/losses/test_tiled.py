@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -168,6 +169,36 @@ def test_half_precision(losses: str, dtype: torch.dtype) -> None:
     assert gradients[0].dtype == dtype
     precision = torch.finfo(dtype).eps
     assert_close(gradients[0].double(), gradients[1], rtol=precision, atol=precision * gradients[1].abs().max().item())
+
+
+def test_products_are_not_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run allows for its convolutions, and the precision around, do not reach the resizing."""
+    seen = []
+    resize = tiled.Upsampling.values
+
+    def watched(*arguments: Any) -> Tensor:
+        seen.append((torch.backends.mkldnn.matmul.fp32_precision, torch.is_autocast_enabled("cpu")))
+        return resize(*arguments)
+
+    monkeypatch.setattr(tiled.Upsampling, "values", watched)
+    logits, labels = draw((3, 5), (12, 20))
+    logits = logits.detach().float().requires_grad_()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            head = HeadCriterion(LOSSES["ce+dice"]())
+            terms = head(logits, labels)
+            (terms["loss_ce"] + terms["loss_dice"]).backward()
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen
+    assert set(seen) == {("ieee", False)}
+    assert logits.grad is not None
+    double = logits.detach().double().requires_grad_()
+    terms = head(double, labels)
+    (terms["loss_ce"] + terms["loss_dice"]).backward()
+    assert_close(logits.grad.double(), double.grad, rtol=1e-5, atol=1e-8)
 
 
 def test_channels_last_logits() -> None:

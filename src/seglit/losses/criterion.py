@@ -430,4 +430,8 @@ class SegmentationCriterion(nn.Module):
 
     def describe(self) -> list[dict[str, Any]]:
         """One row for each loss of each head: what the receipt says of it."""
-        return [{"head": name} | row for name, head in self.head_criteria().items() for row in head.describe()]
+        return [
+            {"head": name} | row | {"tiled": self.tiled and head.tiles}
+            for name, head in self.head_criteria().items()
+            for row in head.describe()
+        ]

@@ -14,6 +14,7 @@ from seglit.losses.pixel_mean import PixelMeanLoss
 from seglit.losses.pixel_sum import PixelSumLoss, Slopes
 from seglit.losses.ranks import Ranks
 from seglit.losses.tile import Softmax, Tile
+from seglit.precision import full_precision
 from seglit.upsampling import Upsampling
 
 TILE = {"cpu": 1 << 18}
@@ -79,7 +80,7 @@ class TiledPixels:
         self._found: list[dict[Key, Tensor]] = []
         (alone,) = self.trained.values() if len(self.trained) == 1 else (None,)
         needs_gradient = logits.requires_grad and torch.is_grad_enabled()
-        with torch.no_grad():
+        with torch.no_grad(), full_precision(logits.device):
             if needs_gradient and isinstance(alone, PixelMeanLoss):
                 self._gradient = torch.zeros_like(logits, dtype=self.dtype, memory_format=torch.contiguous_format)
             self._found = [{} for _ in self.places()]
@@ -111,7 +112,7 @@ class TiledPixels:
         keys = [key for key in statistics if key[0] in self.trained]
         if self.logits.requires_grad and torch.is_grad_enabled():
             values = [statistics[key] for key in keys]
-            connected = _Connected.apply(self.logits, self, keys, *values)  # type: ignore[no-untyped-call]
+            connected = _Connected.apply(self.logits, self, keys, *values)
             statistics |= dict(zip(keys, connected, strict=True))
         totals = {key: value.sum(0) if value.ndim else value for key, value in statistics.items() if not key[0]}
         for term, loss in self.losses.items():
@@ -218,14 +219,15 @@ class _Connected(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "criterion: the tiled loss has no second derivative (create_graph=True); give tiled=False for the plain one"
+                "criterion: the tiled loss has no second derivative (create_graph=True); give tiled=False for one that has"
             )
         (logits,) = ctx.saved_tensors
         given = {key: value for key, value in zip(ctx.keys, gradients, strict=True) if value is not None}
         nothing = [None] * (2 + len(gradients))
         if not given:
             return (None, *nothing)
-        return (ctx.pixels.gradient(logits, given).to(logits.dtype), *nothing)
+        with full_precision(logits.device):
+            return (ctx.pixels.gradient(logits, given).to(logits.dtype), *nothing)
 
 
 def _size(maps: Tensor) -> tuple[int, int]:
