@@ -1,18 +1,22 @@
 """Data for Lightning: one data set with its splits, loaders and numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from seglit.data.cache import CachedImages, CachedMasks, fill
+from seglit.data.cache.readers import CachedReader
 from seglit.data.description import checked_mean, checked_std, read_description
 from seglit.data.errors import DataError
 from seglit.data.folder import FolderDataset, Sample
+from seglit.data.images import read_image
 from seglit.data.label_table import LabelTable
 from seglit.data.loading import AugmentedDataset, StepLoader, StoredBatch, collate
 from seglit.data.masks import MaskReader
@@ -20,10 +24,12 @@ from seglit.data.normalise import normalise
 from seglit.data.pairs import Layout
 from seglit.data.roots import resolved_root
 from seglit.data.sampling import EvaluationSampler, TrainingSampler
-from seglit.data.statistics import LabelStatistics, label_statistics
+from seglit.data.statistics import LabelStatistics, cache_folder, label_statistics
 from seglit.data.transforms import Augmentation, Transforms
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+CACHED = ("train", "val")
+"""What is read more than once."""
 
 
 class SegmentationDataModule(LightningDataModule):
@@ -65,7 +71,14 @@ class SegmentationDataModule(LightningDataModule):
         eval_batch_size: Validation and test samples of one batch on one rank; above 1 they must be of one
             size.
         num_workers: Processes that load samples beside each training process; 0 loads in that process.
+        prefetch_factor: Batches that each of these processes holds ready, above the one that it is at. None: 4 in
+            training, 2 in evaluation.
         pin_memory: Whether batches are put into page-locked memory. None: where there is a CUDA device.
+        cache: What is decoded once, before the first training run, and kept on disk: `masks`, compressed, or `all`,
+            which is images too, as raw pixels, three bytes each. Samples are the same with it and without. None: each
+            file is decoded whenever it is read. Test samples are read once, and so not kept.
+        cache_dir: The folder of what is kept, best on a fast disk of the machine. None: `seglit/decoded` in the user's
+            cache, `$XDG_CACHE_HOME` or `~/.cache`. It may be deleted at any time.
         seed: What the order of samples and all augmentation is drawn from.
 
     Attributes:
@@ -104,7 +117,10 @@ class SegmentationDataModule(LightningDataModule):
         batch_size: int = 8,
         eval_batch_size: int = 1,
         num_workers: int = 2,
+        prefetch_factor: int | None = None,
         pin_memory: bool | None = None,
+        cache: Literal["masks", "all"] | None = None,
+        cache_dir: str | Path | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -116,6 +132,17 @@ class SegmentationDataModule(LightningDataModule):
         ):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        if prefetch_factor is not None and (prefetch_factor < 1 or num_workers == 0):
+            raise ValueError(
+                f"prefetch_factor must be at least 1, and has no effect without workers; got "
+                f"prefetch_factor={prefetch_factor} with num_workers={num_workers}"
+            )
+        if cache is None and cache_dir is not None:
+            raise ValueError(
+                f"cache_dir={str(cache_dir)!r} has no effect without a cache; set cache to 'masks' or 'all'"
+            )
+        if cache not in (None, "masks", "all"):
+            raise ValueError(f"cache must be null, 'masks' or 'all', got {cache!r}")
         self.root = resolved_root(root)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
@@ -140,21 +167,39 @@ class SegmentationDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
+        self.prefetch_factor = prefetch_factor
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.seed = seed
+        self.cache = cache
+        self.cache_dir = cache_folder() / "decoded" if cache_dir is None else Path(cache_dir).expanduser()
+        self._read_mask: MaskReader | CachedMasks = self.read_mask
+        self._read_image: Callable[[Path], np.ndarray] = read_image
+        if cache is not None:
+            self._read_mask = CachedMasks(self.cache_dir / "masks", self.read_mask)
+        if cache == "all":
+            self._read_image = CachedImages(self.cache_dir / "images")
         self._samples: dict[str, FolderDataset] = {}
 
     def setup(self, stage: str) -> None:
         """Finds the files that a stage needs, so that a missing one stops the run before it begins.
 
+        Before training it fills the cache, if there is to be one.
+
         Args:
             stage: `fit`, `validate`, `test` or `predict`.
 
         Raises:
-            DataError: See `seglit.data.pairs.find_pairs`.
+            DataError: See `seglit.data.pairs.find_pairs` and `seglit.data.cache.fill`.
         """
         for part in STAGES[stage]:
             self.samples(part)
+        if stage == "fit":
+            pairs = [pair for part in CACHED for pair in self.samples(part).pairs]
+            files = [(self._read_image, pair.image) for pair in pairs] + [
+                (self._read_mask, pair.mask) for pair in pairs
+            ]
+            cached = [(reader, path) for reader, path in files if isinstance(reader, CachedReader)]
+            fill(cached, show=self.trainer is None or self.trainer.global_rank == 0)
 
     def samples(self, part: str) -> FolderDataset:
         """The samples of a part, `train`, `val` or `test`, as they are stored.
@@ -163,7 +208,9 @@ class SegmentationDataModule(LightningDataModule):
             DataError: See `seglit.data.pairs.find_pairs`.
         """
         if part not in self._samples:
-            self._samples[part] = FolderDataset(self.root, self.splits[part], self.read_mask, self.layout)
+            self._samples[part] = FolderDataset(
+                self.root, self.splits[part], self._read_mask, self.layout, self._read_image
+            )
         return self._samples[part]
 
     def train_dataloader(self) -> DataLoader[Sample] | StepLoader:
@@ -174,7 +221,7 @@ class SegmentationDataModule(LightningDataModule):
         rank, world_size = self._rank_and_world_size()
         samples = AugmentedDataset(self.samples("train"), self.train_augmentation, self.seed)
         sampler = TrainingSampler(len(samples), self.seed, self.batch_size, rank, world_size, self._position)
-        loader = self._loader(samples, sampler, self.batch_size)
+        loader = self._loader(samples, sampler, self.batch_size, prefetch=4)
         count = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
         return loader if count == 1 else StepLoader(loader, count)
 
@@ -239,16 +286,19 @@ class SegmentationDataModule(LightningDataModule):
                 f"{self.root}: split {self.splits[part]!r} has {len(samples)} images for {world_size} devices, each of "
                 f"which needs one; set trainer.devices to {len(samples)} or less, or add images"
             )
-        return self._loader(samples, EvaluationSampler(len(samples), rank, world_size), self.eval_batch_size)
+        sampler = EvaluationSampler(len(samples), rank, world_size)
+        return self._loader(samples, sampler, self.eval_batch_size, prefetch=2)
 
     def _loader(
-        self, samples: AugmentedDataset, sampler: TrainingSampler | EvaluationSampler, batch_size: int
+        self, samples: AugmentedDataset, sampler: TrainingSampler | EvaluationSampler, batch_size: int, prefetch: int
     ) -> DataLoader[Sample]:
         return DataLoader(
             samples,
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
+            # More in training, as the time of a sample varies: a window may be drawn up to eleven times.
+            prefetch_factor=(self.prefetch_factor or prefetch) if self.num_workers > 0 else None,
             collate_fn=collate,
             pin_memory=self.pin_memory,
             worker_init_fn=_use_one_thread,
