@@ -15,7 +15,7 @@ def source_places(source: int, target: int, interpolation: int) -> Int[np.ndarra
         target: Pixels of the scaled row.
         interpolation: `cv2.INTER_NEAREST` or `cv2.INTER_NEAREST_EXACT`.
     """
-    places = cv2.resize(np.arange(source, dtype=np.float64)[None], (target, 1), interpolation=interpolation)
+    places: np.ndarray = cv2.resize(np.arange(source, dtype=np.float64)[None], (target, 1), interpolation=interpolation)
     return places[0].astype(np.int64)
 
 
