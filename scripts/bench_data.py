@@ -79,11 +79,15 @@ def measured(root: Path, environment: Path, images: int, rounds: int) -> list[di
                 times[name].append(total / images)
         process.stdin.close()
     peer = 1 / statistics.median(times["MMSegmentation"])
-    print(f"\n{'images per second and core':28s} {'seglit':>8s} {'peer':>8s} {'ratio':>6s}  milliseconds, least to greatest")
+    print(
+        f"\n{'images per second and core':28s} {'seglit':>8s} {'peer':>8s} {'ratio':>6s}  milliseconds, least to greatest"
+    )
     rows = []
     for name in WAYS:
         ours = 1 / statistics.median(times[name])
-        rows.append({"measure": f"data, {name}", "ours": ours, "peer": peer, "unit": "images/s/core", "ratio": ours / peer})
+        rows.append(
+            {"measure": f"data, {name}", "ours": ours, "peer": peer, "unit": "images/s/core", "ratio": ours / peer}
+        )
         least, greatest = (1000 * limit(times[name]) for limit in (min, max))
         print(f"{name:28s} {ours:8.1f} {peer:8.1f} {ours / peer:6.2f}  {least:.1f} to {greatest:.1f}")
     return rows

@@ -38,7 +38,9 @@ def main() -> None:
     steps = [registry.build(dict(step)) for step in SETTINGS]
     images = sorted(Path(sys.argv[1], "images", "train").iterdir())
     np.random.seed(0)  # noqa: NPY002, what these transforms draw from
-    versions = {name: importlib.metadata.version(name) for name in ("mmsegmentation", "mmcv-lite", "opencv-python", "numpy")}
+    versions = {
+        name: importlib.metadata.version(name) for name in ("mmsegmentation", "mmcv-lite", "opencv-python", "numpy")
+    }
     print(", ".join(f"{name} {number}" for name, number in versions.items()), flush=True)
     for line in sys.stdin:
         image = images[int(line) % len(images)]

@@ -333,9 +333,10 @@ class PhotoMetricDistortion(ImageOnlyTransform):  # type: ignore[misc]  # as abo
             img = cv2.LUT(img, grey)
         if saturation != 1.0 or hue != 0:
             steps = np.arange(256)
-            tables = np.stack([(steps + hue) % 180, _truncated(steps * saturation), steps], axis=-1)
-            hsv = cv2.LUT(cv2.cvtColor(img, cv2.COLOR_RGB2HSV), tables[None].astype(np.uint8))
-            img = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+            hues, saturations, values = cv2.split(cv2.cvtColor(img, cv2.COLOR_RGB2HSV))
+            hues = cv2.LUT(hues, ((steps + hue) % 180).astype(np.uint8))
+            saturations = cv2.LUT(saturations, _truncated(steps * saturation))
+            img = cv2.cvtColor(cv2.merge([hues, saturations, values]), cv2.COLOR_HSV2RGB)
         if not early_contrast and contrast != 1.0:
             img = cv2.LUT(img, _truncated(np.arange(256) * contrast))
         return img
