@@ -4,9 +4,9 @@ python scripts/bench_data.py
 python scripts/bench_data.py --environment FOLDER --json rows.json
 
 Both read the same PNG files of 2048 x 1024, which are made here, scale by 0.5 to 2, cut out 512 x 1024 with
-cat_max_ratio 0.75, mirror, and distort colours, in one process of one thread each, in turn image by image. MMSegmentation
-1.2.2 runs by itself, see bench_data_peer.py. Counted is the processor's time, so that other work on the machine does not
-enter; the files are in memory by then, on both sides. Neither side normalises: that is for the device.
+cat_max_ratio 0.75, mirror, and distort colours, in one process of one thread each, in turn image by image.
+MMSegmentation 1.2.2 runs by itself, see bench_data_peer.py. Counted is the processor's time, so that other work on the
+machine does not enter; the files are in memory by then, on both sides. Neither side normalises: that is for the device.
 """
 
 import argparse
@@ -79,9 +79,7 @@ def measured(root: Path, environment: Path, images: int, rounds: int) -> list[di
                 times[name].append(total / images)
         process.stdin.close()
     peer = 1 / statistics.median(times["MMSegmentation"])
-    print(
-        f"\n{'images per second and core':28s} {'seglit':>8s} {'peer':>8s} {'ratio':>6s}  milliseconds, least to greatest"
-    )
+    print(f"\n{'images per second and core':28s} {'seglit':>8s} {'peer':>8s} {'ratio':>6s}  milliseconds, range")
     rows = []
     for name in WAYS:
         ours = 1 / statistics.median(times[name])

@@ -18,7 +18,7 @@ from seglit.data.errors import DataError
 from seglit.data.folder import FolderDataset, Sample
 from seglit.data.images import read_image
 from seglit.data.label_table import LabelTable
-from seglit.data.loading import AugmentedDataset, StepLoader, StoredBatch, collate
+from seglit.data.loading import AugmentedDataset, StepLoader, StoredBatch, TimedLoader, collate
 from seglit.data.masks import MaskReader
 from seglit.data.normalise import normalise
 from seglit.data.pairs import Layout
@@ -213,7 +213,7 @@ class SegmentationDataModule(LightningDataModule):
             )
         return self._samples[part]
 
-    def train_dataloader(self) -> DataLoader[Sample] | StepLoader:
+    def train_dataloader(self) -> TimedLoader | StepLoader:
         """Endless batches of augmented training samples, from where the trainer's step says.
 
         Where gradients are accumulated, the first batch of each optimizer step holds all of them, see `StepLoader`.
@@ -291,8 +291,8 @@ class SegmentationDataModule(LightningDataModule):
 
     def _loader(
         self, samples: AugmentedDataset, sampler: TrainingSampler | EvaluationSampler, batch_size: int, prefetch: int
-    ) -> DataLoader[Sample]:
-        return DataLoader(
+    ) -> TimedLoader:
+        return TimedLoader(
             samples,
             batch_size=batch_size,
             sampler=sampler,

@@ -1,5 +1,6 @@
 """From a sampler's positions to batches."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NotRequired, TypedDict
@@ -7,7 +8,7 @@ from typing import NotRequired, TypedDict
 import torch
 from jaxtyping import Integer, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from seglit.data.folder import FolderDataset, Sample
 from seglit.data.randomness import derived_seed
@@ -70,6 +71,28 @@ def collate(samples: Sequence[Sample]) -> StoredBatch:
         "labels": torch.stack([torch.from_numpy(sample.labels) for sample in samples]),
         "name": [sample.name for sample in samples],
     }
+
+
+class TimedLoader(DataLoader[Sample]):
+    """A loader that adds up the time for which it is waited for.
+
+    Attributes:
+        waited: Seconds so far, over all iterations.
+    """
+
+    waited = 0.0
+
+    def __iter__(self) -> Iterator[StoredBatch]:  # type: ignore[override]  # torch promises a class of its own
+        return self._timed(super().__iter__())
+
+    def _timed(self, batches: Iterator[StoredBatch]) -> Iterator[StoredBatch]:
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
 
 
 class StepLoader:

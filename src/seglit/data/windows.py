@@ -22,7 +22,8 @@ def source_places(source: int, target: int, interpolation: int) -> Int[np.ndarra
         interpolation: `cv2.INTER_NEAREST` or `cv2.INTER_NEAREST_EXACT`.
     """
     places: np.ndarray = cv2.resize(np.arange(source, dtype=np.float64)[None], (target, 1), interpolation=interpolation)
-    return places[0].astype(np.int64)
+    whole: np.ndarray = places[0].astype(np.int64)
+    return whole
 
 
 def nearest_window(
@@ -39,7 +40,8 @@ def nearest_window(
         columns: The source of each scaled column.
         window: The part of the scaled labels to make.
     """
-    return np.take(labels[rows[window[0]]], columns[window[1]], axis=1)
+    taken: np.ndarray = np.take(labels[rows[window[0]]], columns[window[1]], axis=1)
+    return taken
 
 
 def linear_window(

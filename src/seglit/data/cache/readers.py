@@ -113,7 +113,8 @@ class CachedImages(CachedReader):
 
     def loaded(self, entry: Path) -> UInt8[np.ndarray, "height width 3"]:
         """The image, of which a caller may change his copy."""
-        return np.load(entry, mmap_mode="c").view(np.ndarray)
+        pixels: np.ndarray = np.lib.format.open_memmap(entry, mode="c").view(np.ndarray)
+        return pixels
 
     def save(self, entry: Path, content: np.ndarray) -> None:
         """Write the pixels."""
