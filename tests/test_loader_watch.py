@@ -1,9 +1,11 @@
 """The warning that the loader sets the pace."""
 
+import time
 import warnings
 from unittest.mock import Mock
 
 import pytest
+import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from seglit.callbacks import LoaderWatch, loader_watch
@@ -110,3 +112,56 @@ def test_a_loader_counts_its_time(monkeypatch):
     assert loader.waited == 4  # three batches, and the end
     list(loader)
     assert loader.waited == 8
+
+
+class Idle(LightningModule):
+    """A net that takes no time, or some."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seconds = seconds
+
+    def training_step(self, batch, batch_idx):
+        time.sleep(self.seconds)
+        return self.weight * batch["image"].mean()
+
+    def validation_step(self, batch, batch_idx):
+        """Lightning warns where there are validation data but no step."""
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(data, seconds, accumulate=1):
+    running = Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=-1,
+        max_steps=-(-20 // accumulate),
+        accumulate_grad_batches=accumulate,
+        callbacks=[LoaderWatch(0.5, 10)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+    running.fit(Idle(seconds), datamodule=data)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_warns_in_a_run_whose_loader_is_slow(tiny_data, monkeypatch, accumulate):
+    data = SegmentationDataModule(tiny_data, 3, batch_size=1, num_workers=0)
+    fit(data, 0.02, accumulate)  # warnings are errors here
+    data.samples("train").read_image = slow(data.samples("train").read_image)
+    with pytest.warns(UserWarning, match=r"the loader is the bottleneck: \d+% of the time of the last 10 batches"):
+        fit(data, 0.0, accumulate)
+
+
+def slow(read):
+    def reader(path):
+        time.sleep(0.02)
+        return read(path)
+
+    return reader
