@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
 from seglit.data.cache import CachedImages, CachedMasks, fill
 from seglit.data.cache.readers import CachedReader
 from seglit.data.description import checked_mean, checked_std, read_description
+from seglit.data.device_color import distorted
 from seglit.data.errors import DataError
-from seglit.data.folder import FolderDataset, Sample
+from seglit.data.folder import FolderDataset
 from seglit.data.images import read_image
 from seglit.data.label_table import LabelTable
 from seglit.data.loading import AugmentedDataset, StepLoader, StoredBatch, TimedLoader, collate
@@ -25,7 +25,7 @@ from seglit.data.pairs import Layout
 from seglit.data.roots import resolved_root
 from seglit.data.sampling import EvaluationSampler, TrainingSampler
 from seglit.data.statistics import LabelStatistics, cache_folder, label_statistics
-from seglit.data.transforms import Augmentation, Transforms
+from seglit.data.transforms import Augmentation, PhotoMetricDistortion, Transforms
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 CACHED = ("train", "val")
@@ -67,6 +67,8 @@ class SegmentationDataModule(LightningDataModule):
         reduce_zero_label: Whether label 0 is void and classes are counted from 1, see there.
         train_transforms: albumentations' transforms of training samples, in order: a list, or by names.
         eval_transforms: Likewise of validation and test samples.
+        device_color: A distortion of the colours of training samples that is done to the whole batch on the device,
+            after `train_transforms`, and so to padding as well; for a GPU. None: what `train_transforms` say.
         batch_size: Training samples of one batch on one rank.
         eval_batch_size: Validation and test samples of one batch on one rank; above 1 they must be of one
             size.
@@ -114,6 +116,7 @@ class SegmentationDataModule(LightningDataModule):
         reduce_zero_label: bool = False,
         train_transforms: Transforms = (),
         eval_transforms: Transforms = (),
+        device_color: PhotoMetricDistortion | None = None,
         batch_size: int = 8,
         eval_batch_size: int = 1,
         num_workers: int = 2,
@@ -163,6 +166,12 @@ class SegmentationDataModule(LightningDataModule):
         table = LabelTable(num_classes, ignore_index, label_map, label_map_default, reduce_zero_label)
         self.read_mask = MaskReader(table, mask_format, mask_colors)
         self.train_augmentation = Augmentation(train_transforms, ignore_index)
+        if device_color is not None and self.train_augmentation.distorts_colors:
+            raise ValueError(
+                "device_color: train_transforms have a PhotoMetricDistortion too, by which colours would be distorted "
+                "twice; take one of them out, such as by ~data.train_transforms.color"
+            )
+        self.device_color = device_color
         self.eval_augmentation = Augmentation(eval_transforms, ignore_index)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
@@ -219,13 +228,13 @@ class SegmentationDataModule(LightningDataModule):
         Where gradients are accumulated, the first batch of each optimizer step holds all of them, see `StepLoader`.
         """
         rank, world_size = self._rank_and_world_size()
-        samples = AugmentedDataset(self.samples("train"), self.train_augmentation, self.seed)
+        samples = AugmentedDataset(self.samples("train"), self.train_augmentation, self.seed, self.device_color)
         sampler = TrainingSampler(len(samples), self.seed, self.batch_size, rank, world_size, self._position)
         loader = self._loader(samples, sampler, self.batch_size, prefetch=4)
         count = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
         return loader if count == 1 else StepLoader(loader, count)
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+    def val_dataloader(self) -> TimedLoader:
         """This rank's share of the validation samples, each once.
 
         Raises:
@@ -233,7 +242,7 @@ class SegmentationDataModule(LightningDataModule):
         """
         return self._evaluation_loader("val")
 
-    def test_dataloader(self) -> DataLoader[Sample]:
+    def test_dataloader(self) -> TimedLoader:
         """This rank's share of the test samples, each once.
 
         Raises:
@@ -241,7 +250,7 @@ class SegmentationDataModule(LightningDataModule):
         """
         return self._evaluation_loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Sample]:
+    def predict_dataloader(self) -> TimedLoader:
         """What `test_dataloader` gives; for images without labels there is `seglit.predict`."""
         return self.test_dataloader()
 
@@ -252,12 +261,13 @@ class SegmentationDataModule(LightningDataModule):
         return moved if step is None else {**moved, "step": step}
 
     def on_after_batch_transfer(self, batch: StoredBatch, dataloader_idx: int) -> dict[str, Any]:
-        """The batch with its image normalised, float32, and its labels int64.
+        """The batch with its image normalised, float32, and its labels int64; colours distorted where that is left.
 
         `step` becomes a list of functions that give each micro-batch in that form, on the device.
         """
+        image = distorted(batch["image"], batch["colors"]) if "colors" in batch else batch["image"]
         prepared = {
-            "image": normalise(batch["image"], self.mean, self.std),
+            "image": normalise(image, self.mean, self.std),
             "labels": batch["labels"].long(),
             "name": batch["name"],
         }
@@ -278,7 +288,7 @@ class SegmentationDataModule(LightningDataModule):
         """
         return label_statistics(self.samples("train").pairs, self.read_mask)
 
-    def _evaluation_loader(self, part: str) -> DataLoader[Sample]:
+    def _evaluation_loader(self, part: str) -> TimedLoader:
         rank, world_size = self._rank_and_world_size()
         samples = AugmentedDataset(self.samples(part), self.eval_augmentation, self.seed)
         if len(samples) < world_size:

@@ -60,6 +60,11 @@ class Augmentation:
             check_labels_survive(transform, ignore_index, f"transform {name!r}")
         self.compose = Compose(_joined(list(named.values())))
 
+    @property
+    def distorts_colors(self) -> bool:
+        """Whether a `PhotoMetricDistortion` is among the transforms themselves."""
+        return any(isinstance(transform, PhotoMetricDistortion) for transform in self.compose.transforms)
+
     def __call__(
         self,
         image: UInt8[np.ndarray, "height width 3"],
