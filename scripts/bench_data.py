@@ -6,8 +6,8 @@ python scripts/bench_data.py --environment FOLDER --json rows.json
 Both read the same PNG files of 2048 x 1024, which are made here, scale by 0.5 to 2, cut out 512 x 1024 with
 cat_max_ratio 0.75, mirror, and distort colours, in one process of one thread each, in turn image by image.
 MMSegmentation 1.2.2 runs by itself, see bench_data_peer.py. Counted is the processor's time, so that other work on the
-machine does not enter; the files are in memory by then, on both sides. Neither side normalises: that is for the device. The last row
-leaves the colours to it too, which costs some time there.
+machine does not enter; the files are in memory by then, on both sides. Neither side normalises: that is for the device.
+The last row leaves the colours to it too, and what they take there is not counted.
 """
 
 import argparse

@@ -43,7 +43,7 @@ def test_equals_the_transform(changes, early_contrast):
     ("hue", "expected"), [(30, (100, 200, 40)), (60, (40, 200, 140)), (90, (40, 100, 200)), (-30, (200, 40, 100))]
 )
 def test_hue_turns_by_steps_of_two_degrees(hue, expected):
-    """Red 200, green 140, blue 40 has hue 37.5 degrees, so that 60 degrees more are 97.5: red is at 22.5 / 60 of its way."""
+    """Red 200, green 140, blue 40 has hue 37.5 degrees, so that 60 degrees more are 97.5, and so on."""
     pixel = np.array([[[200, 140, 40]]], np.uint8)
     values = dict(zip(NAMES, NEUTRAL, strict=True)) | {"hue": hue}
     assert tuple(on_device(values, pixel)[0, 0]) == expected
