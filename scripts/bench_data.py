@@ -32,6 +32,7 @@ from seglit.build import built
 from seglit.config import compose
 from seglit.data.loading import AugmentedDataset, collate
 from seglit.data.sampling import SamplePosition
+from seglit.data.workers import prepare_worker
 from seglit.files import write_text
 
 UNAVAILABLE = 69
@@ -56,7 +57,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--short", action="store_true", help="few rounds, under 90 seconds")
     options = parser.parse_args()
-    cv2.setNumThreads(1)
+    prepare_worker(0)  # as in each process that loads samples
     torch.set_num_threads(1)
     refused = peers.prepared(options.environment)
     if "mmseg" in refused:

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
@@ -26,6 +25,7 @@ from seglit.data.roots import resolved_root
 from seglit.data.sampling import EvaluationSampler, TrainingSampler
 from seglit.data.statistics import LabelStatistics, cache_folder, label_statistics
 from seglit.data.transforms import Augmentation, PhotoMetricDistortion, Transforms
+from seglit.data.workers import prepare_worker
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 CACHED = ("train", "val")
@@ -311,7 +311,7 @@ class SegmentationDataModule(LightningDataModule):
             prefetch_factor=(self.prefetch_factor or prefetch) if self.num_workers > 0 else None,
             collate_fn=collate,
             pin_memory=self.pin_memory,
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=prepare_worker,
             persistent_workers=self.num_workers > 0,
             # Else each iteration takes a number from the global generator, which weights and dropout draw
             # from.
@@ -333,8 +333,3 @@ class SegmentationDataModule(LightningDataModule):
             return 0
         batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
         return batches * self.batch_size * self.trainer.world_size
-
-
-def _use_one_thread(worker: int) -> None:
-    # Workers are the parallelism; threads inside them would only compete.
-    cv2.setNumThreads(0)
