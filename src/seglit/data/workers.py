@@ -12,7 +12,7 @@ LARGEST = 32 << 20
 
 
 def prepare_worker(worker: int) -> None:
-    """One thread, as workers are the parallelism and threads inside them would only compete; and memory kept at hand."""
+    """One thread, as workers are the parallelism and threads inside them would only compete; memory kept at hand."""
     cv2.setNumThreads(0)
     keep_freed_memory()
 
