@@ -25,8 +25,11 @@ KEPT = (
 )
 """What decides about the weights, and is in the checkpoint or repeated from the start."""
 FREE = (
+    "data.cache",
+    "data.cache_dir",
     "data.num_workers",
     "data.pin_memory",
+    "data.prefetch_factor",
     "data.root",
     "model.boundary_iou",
     "model.channels_last",

@@ -176,7 +176,7 @@ class PhaseColumns:
     def arranged(self, rows: Shaped[Tensor, "rows columns"]) -> Shaped[Tensor, "_ _"]:
         """Rows in the order of `spread`."""
         height, _ = rows.shape
-        return rows.view(height, -1, self.scale).permute(2, 0, 1).flatten(0, 1)
+        return rows.reshape(height, -1, self.scale).permute(2, 0, 1).flatten(0, 1)
 
 
 @lru_cache(maxsize=64)

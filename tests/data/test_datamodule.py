@@ -92,7 +92,8 @@ def test_the_number_of_workers_changes_nothing(stripes):
         assert_same(batches(module(stripes, num_workers=num_workers), 5), expected)
 
 
-def test_loaders_can_be_sent_to_workers_that_do_not_share_memory(stripes):
+def test_loaders_can_be_sent_to_workers_that_do_not_share_memory(stripes, monkeypatch):
+    monkeypatch.setattr("seglit.data.workers.keep_freed_memory", lambda: None)  # for good, and this is no worker
     loader = module(stripes).train_dataloader()
     samples, gather, start = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn, loader.worker_init_fn)))
     start(0)

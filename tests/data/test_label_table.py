@@ -135,3 +135,10 @@ def test_identity_tells_tables_apart():
     ]
     assert len({table.identity for table in tables}) == len(tables) - 1  # the identity map is no map
     assert LabelTable(3).identity == LabelTable(3).identity
+
+
+@pytest.mark.parametrize(("num_classes", "ignore_index"), [(256, 0), (255, 255), (1, 0), (256, 255)])
+def test_bytes_that_all_mean_something_are_kept(num_classes, ignore_index):
+    raw = np.arange(256, dtype=np.uint8).reshape(16, 16)[: -(-num_classes // 16)]
+    known = raw if num_classes > 1 else np.zeros((1, 4), np.uint8)
+    assert LabelTable(num_classes, ignore_index)(known, SOURCE) is known

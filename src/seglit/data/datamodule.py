@@ -1,29 +1,35 @@
 """Data for Lightning: one data set with its splits, loaders and numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
 
+from seglit.data.cache import CachedImages, CachedMasks, fill
+from seglit.data.cache.readers import CachedReader
 from seglit.data.description import checked_mean, checked_std, read_description
+from seglit.data.device_color import distorted
 from seglit.data.errors import DataError
-from seglit.data.folder import FolderDataset, Sample
+from seglit.data.folder import FolderDataset
+from seglit.data.images import read_image
 from seglit.data.label_table import LabelTable
-from seglit.data.loading import AugmentedDataset, StepLoader, StoredBatch, collate
+from seglit.data.loading import AugmentedDataset, StepLoader, StoredBatch, TimedLoader, collate
 from seglit.data.masks import MaskReader
 from seglit.data.normalise import normalise
 from seglit.data.pairs import Layout
 from seglit.data.roots import resolved_root
 from seglit.data.sampling import EvaluationSampler, TrainingSampler
-from seglit.data.statistics import LabelStatistics, label_statistics
-from seglit.data.transforms import Augmentation, Transforms
+from seglit.data.statistics import LabelStatistics, cache_folder, label_statistics
+from seglit.data.transforms import Augmentation, PhotoMetricDistortion, Transforms
+from seglit.data.workers import prepare_worker
 
 STAGES = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+CACHED = ("train", "val")
+"""What is read more than once."""
 
 
 class SegmentationDataModule(LightningDataModule):
@@ -61,11 +67,20 @@ class SegmentationDataModule(LightningDataModule):
         reduce_zero_label: Whether label 0 is void and classes are counted from 1, see there.
         train_transforms: albumentations' transforms of training samples, in order: a list, or by names.
         eval_transforms: Likewise of validation and test samples.
+        device_color: A distortion of the colours of training samples that is done to the whole batch on the device,
+            after `train_transforms`, and so to padding as well; for a GPU. None: what `train_transforms` say.
         batch_size: Training samples of one batch on one rank.
         eval_batch_size: Validation and test samples of one batch on one rank; above 1 they must be of one
             size.
         num_workers: Processes that load samples beside each training process; 0 loads in that process.
+        prefetch_factor: Batches that each of these processes holds ready, above the one that it is at. None: 4 in
+            training, 2 in evaluation.
         pin_memory: Whether batches are put into page-locked memory. None: where there is a CUDA device.
+        cache: What is decoded once, before the first training run, and kept on disk: `masks`, compressed, or `all`,
+            which is images too, as raw pixels, three bytes each. Samples are the same with it and without. None: each
+            file is decoded whenever it is read. Test samples are read once, and so not kept.
+        cache_dir: The folder of what is kept, best on a fast disk of the machine. None: `seglit/decoded` in the user's
+            cache, `$XDG_CACHE_HOME` or `~/.cache`. It may be deleted at any time.
         seed: What the order of samples and all augmentation is drawn from.
 
     Attributes:
@@ -101,10 +116,14 @@ class SegmentationDataModule(LightningDataModule):
         reduce_zero_label: bool = False,
         train_transforms: Transforms = (),
         eval_transforms: Transforms = (),
+        device_color: PhotoMetricDistortion | None = None,
         batch_size: int = 8,
         eval_batch_size: int = 1,
         num_workers: int = 2,
+        prefetch_factor: int | None = None,
         pin_memory: bool | None = None,
+        cache: Literal["masks", "all"] | None = None,
+        cache_dir: str | Path | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -116,6 +135,17 @@ class SegmentationDataModule(LightningDataModule):
         ):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        if prefetch_factor is not None and (prefetch_factor < 1 or num_workers == 0):
+            raise ValueError(
+                f"prefetch_factor must be at least 1, and has no effect without workers; got "
+                f"prefetch_factor={prefetch_factor} with num_workers={num_workers}"
+            )
+        if cache is None and cache_dir is not None:
+            raise ValueError(
+                f"cache_dir={str(cache_dir)!r} has no effect without a cache; set cache to 'masks' or 'all'"
+            )
+        if cache not in (None, "masks", "all"):
+            raise ValueError(f"cache must be null, 'masks' or 'all', got {cache!r}")
         self.root = resolved_root(root)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
@@ -136,25 +166,49 @@ class SegmentationDataModule(LightningDataModule):
         table = LabelTable(num_classes, ignore_index, label_map, label_map_default, reduce_zero_label)
         self.read_mask = MaskReader(table, mask_format, mask_colors)
         self.train_augmentation = Augmentation(train_transforms, ignore_index)
+        if device_color is not None and self.train_augmentation.distorts_colors:
+            raise ValueError(
+                "device_color: train_transforms have a PhotoMetricDistortion too, by which colours would be distorted "
+                "twice; take one of them out, such as by ~data.train_transforms.color"
+            )
+        self.device_color = device_color
         self.eval_augmentation = Augmentation(eval_transforms, ignore_index)
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
+        self.prefetch_factor = prefetch_factor
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.seed = seed
+        self.cache = cache
+        self.cache_dir = cache_folder() / "decoded" if cache_dir is None else Path(cache_dir).expanduser()
+        self._read_mask: MaskReader | CachedMasks = self.read_mask
+        self._read_image: Callable[[Path], np.ndarray] = read_image
+        if cache is not None:
+            self._read_mask = CachedMasks(self.cache_dir / "masks", self.read_mask)
+        if cache == "all":
+            self._read_image = CachedImages(self.cache_dir / "images")
         self._samples: dict[str, FolderDataset] = {}
 
     def setup(self, stage: str) -> None:
         """Finds the files that a stage needs, so that a missing one stops the run before it begins.
 
+        Before training it fills the cache, if there is to be one.
+
         Args:
             stage: `fit`, `validate`, `test` or `predict`.
 
         Raises:
-            DataError: See `seglit.data.pairs.find_pairs`.
+            DataError: See `seglit.data.pairs.find_pairs` and `seglit.data.cache.fill`.
         """
         for part in STAGES[stage]:
             self.samples(part)
+        if stage == "fit":
+            pairs = [pair for part in CACHED for pair in self.samples(part).pairs]
+            files = [(self._read_image, pair.image) for pair in pairs] + [
+                (self._read_mask, pair.mask) for pair in pairs
+            ]
+            cached = [(reader, path) for reader, path in files if isinstance(reader, CachedReader)]
+            fill(cached, show=self.trainer is None or self.trainer.global_rank == 0)
 
     def samples(self, part: str) -> FolderDataset:
         """The samples of a part, `train`, `val` or `test`, as they are stored.
@@ -163,22 +217,24 @@ class SegmentationDataModule(LightningDataModule):
             DataError: See `seglit.data.pairs.find_pairs`.
         """
         if part not in self._samples:
-            self._samples[part] = FolderDataset(self.root, self.splits[part], self.read_mask, self.layout)
+            self._samples[part] = FolderDataset(
+                self.root, self.splits[part], self._read_mask, self.layout, self._read_image
+            )
         return self._samples[part]
 
-    def train_dataloader(self) -> DataLoader[Sample] | StepLoader:
+    def train_dataloader(self) -> TimedLoader | StepLoader:
         """Endless batches of augmented training samples, from where the trainer's step says.
 
         Where gradients are accumulated, the first batch of each optimizer step holds all of them, see `StepLoader`.
         """
         rank, world_size = self._rank_and_world_size()
-        samples = AugmentedDataset(self.samples("train"), self.train_augmentation, self.seed)
+        samples = AugmentedDataset(self.samples("train"), self.train_augmentation, self.seed, self.device_color)
         sampler = TrainingSampler(len(samples), self.seed, self.batch_size, rank, world_size, self._position)
-        loader = self._loader(samples, sampler, self.batch_size)
+        loader = self._loader(samples, sampler, self.batch_size, prefetch=4)
         count = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
         return loader if count == 1 else StepLoader(loader, count)
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+    def val_dataloader(self) -> TimedLoader:
         """This rank's share of the validation samples, each once.
 
         Raises:
@@ -186,7 +242,7 @@ class SegmentationDataModule(LightningDataModule):
         """
         return self._evaluation_loader("val")
 
-    def test_dataloader(self) -> DataLoader[Sample]:
+    def test_dataloader(self) -> TimedLoader:
         """This rank's share of the test samples, each once.
 
         Raises:
@@ -194,7 +250,7 @@ class SegmentationDataModule(LightningDataModule):
         """
         return self._evaluation_loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Sample]:
+    def predict_dataloader(self) -> TimedLoader:
         """What `test_dataloader` gives; for images without labels there is `seglit.predict`."""
         return self.test_dataloader()
 
@@ -205,12 +261,13 @@ class SegmentationDataModule(LightningDataModule):
         return moved if step is None else {**moved, "step": step}
 
     def on_after_batch_transfer(self, batch: StoredBatch, dataloader_idx: int) -> dict[str, Any]:
-        """The batch with its image normalised, float32, and its labels int64.
+        """The batch with its image normalised, float32, and its labels int64; colours distorted where that is left.
 
         `step` becomes a list of functions that give each micro-batch in that form, on the device.
         """
+        image = distorted(batch["image"], batch["colors"]) if "colors" in batch else batch["image"]
         prepared = {
-            "image": normalise(batch["image"], self.mean, self.std),
+            "image": normalise(image, self.mean, self.std),
             "labels": batch["labels"].long(),
             "name": batch["name"],
         }
@@ -231,7 +288,7 @@ class SegmentationDataModule(LightningDataModule):
         """
         return label_statistics(self.samples("train").pairs, self.read_mask)
 
-    def _evaluation_loader(self, part: str) -> DataLoader[Sample]:
+    def _evaluation_loader(self, part: str) -> TimedLoader:
         rank, world_size = self._rank_and_world_size()
         samples = AugmentedDataset(self.samples(part), self.eval_augmentation, self.seed)
         if len(samples) < world_size:
@@ -239,19 +296,22 @@ class SegmentationDataModule(LightningDataModule):
                 f"{self.root}: split {self.splits[part]!r} has {len(samples)} images for {world_size} devices, each of "
                 f"which needs one; set trainer.devices to {len(samples)} or less, or add images"
             )
-        return self._loader(samples, EvaluationSampler(len(samples), rank, world_size), self.eval_batch_size)
+        sampler = EvaluationSampler(len(samples), rank, world_size)
+        return self._loader(samples, sampler, self.eval_batch_size, prefetch=2)
 
     def _loader(
-        self, samples: AugmentedDataset, sampler: TrainingSampler | EvaluationSampler, batch_size: int
-    ) -> DataLoader[Sample]:
-        return DataLoader(
+        self, samples: AugmentedDataset, sampler: TrainingSampler | EvaluationSampler, batch_size: int, prefetch: int
+    ) -> TimedLoader:
+        return TimedLoader(
             samples,
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
+            # More in training, as the time of a sample varies: a window may be drawn up to eleven times.
+            prefetch_factor=(self.prefetch_factor or prefetch) if self.num_workers > 0 else None,
             collate_fn=collate,
             pin_memory=self.pin_memory,
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=prepare_worker,
             persistent_workers=self.num_workers > 0,
             # Else each iteration takes a number from the global generator, which weights and dropout draw
             # from.
@@ -273,8 +333,3 @@ class SegmentationDataModule(LightningDataModule):
             return 0
         batches = self.trainer.global_step * self.trainer.accumulate_grad_batches
         return batches * self.batch_size * self.trainer.world_size
-
-
-def _use_one_thread(worker: int) -> None:
-    # Workers are the parallelism; threads inside them would only compete.
-    cv2.setNumThreads(0)

@@ -1,5 +1,6 @@
 """Images and masks in a folder."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,6 @@ from torch.utils.data import Dataset
 
 from seglit.data.errors import DataError
 from seglit.data.images import read_image
-from seglit.data.masks import MaskReader
 from seglit.data.pairs import Layout, find_pairs
 
 
@@ -37,6 +37,7 @@ class FolderDataset(Dataset[Sample]):
         split: The name of the split.
         read_mask: From a mask file to labels.
         layout: Where the files lie.
+        read_image: From an image file to pixels.
 
     Attributes:
         pairs: The files, by index.
@@ -45,8 +46,16 @@ class FolderDataset(Dataset[Sample]):
         DataError: See `find_pairs`.
     """
 
-    def __init__(self, root: Path, split: str, read_mask: MaskReader, layout: Layout) -> None:
+    def __init__(
+        self,
+        root: Path,
+        split: str,
+        read_mask: Callable[[Path], np.ndarray],
+        layout: Layout,
+        read_image: Callable[[Path], np.ndarray] = read_image,
+    ) -> None:
         self.read_mask = read_mask
+        self.read_image = read_image
         self.pairs = find_pairs(root, split, layout)
 
     def __len__(self) -> int:
@@ -60,7 +69,7 @@ class FolderDataset(Dataset[Sample]):
                 differ in size.
         """
         name, image_path, mask_path = self.pairs[index]
-        image = read_image(image_path)
+        image = self.read_image(image_path)
         labels = self.read_mask(mask_path)
         if labels.shape != image.shape[:2]:
             raise DataError(

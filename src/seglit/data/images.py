@@ -21,7 +21,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     """
     try:
         # Not cv2.imread, which cannot open every name that a file may have on Windows.
-        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     except (OSError, cv2.error) as error:
         raise DataError(f"{path}: cannot be read as an image ({error})") from error
     if pixels is None:
@@ -31,4 +31,4 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
             f"{path}: has values of type {pixels.dtype}; images must have 8 bits a channel: "
             "scale them from the range that they use to 0 .. 255 and save them anew"
         )
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    return pixels

@@ -6,7 +6,7 @@ before.
 
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -21,9 +21,12 @@ from albumentations import (
     GridElasticDeform,
     ImageOnlyTransform,
     Morphological,
+    RandomScale,
 )
 from albumentations.core.type_definitions import Targets
 from jaxtyping import Integer, UInt8
+
+from seglit.data.windows import Window, linear_window, nearest_window, source_places
 
 Transforms = Mapping[str, BasicTransform | BaseCompose] | Sequence[BasicTransform | BaseCompose]
 
@@ -40,6 +43,8 @@ REFUSED = {
 class Augmentation:
     """A list of transforms, applied in order to an image and its labels with the random numbers of a seed.
 
+    A crop right after a bilinear `RandomScale` is made without scaling what it cuts off, see `ScaledCrop`.
+
     Args:
         transforms: albumentations' transforms, a list, or by names, which only serve to override one.
         ignore_index: The label of void.
@@ -53,7 +58,12 @@ class Augmentation:
         named = transforms if isinstance(transforms, Mapping) else dict(enumerate(transforms))
         for name, transform in named.items():
             check_labels_survive(transform, ignore_index, f"transform {name!r}")
-        self.compose = Compose(list(named.values()))
+        self.compose = Compose(_joined(list(named.values())))
+
+    @property
+    def distorts_colors(self) -> bool:
+        """Whether a `PhotoMetricDistortion` is among the transforms themselves."""
+        return any(isinstance(transform, PhotoMetricDistortion) for transform in self.compose.transforms)
 
     def __call__(
         self,
@@ -168,22 +178,26 @@ class RandomCrop(DualTransform):  # type: ignore[misc]  # albumentations has no 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """The window as a pair of slices."""
         labels = data["mask"]
-        window = self._draw(labels.shape)
-        for _ in range(CROP_RETRIES):
-            if self.cat_max_ratio == 1.0 or self._has_variety(labels[window]):
-                break
-            window = self._draw(labels.shape)
-        return {"window": window}
+        return {"window": self.drawn(labels.shape, lambda window: labels[window])}
 
-    def apply(self, img: np.ndarray, window: tuple[slice, slice], **params: Any) -> np.ndarray:
+    def drawn(self, shape: tuple[int, ...], cut: Callable[[Window], np.ndarray]) -> Window:
+        """A window of labels of some height and width, of which `cut` gives a part."""
+        window = self._draw(shape)
+        for _ in range(CROP_RETRIES):
+            if self.cat_max_ratio == 1.0 or self._has_variety(cut(window)):
+                break
+            window = self._draw(shape)
+        return window
+
+    def apply(self, img: np.ndarray, window: Window, **params: Any) -> np.ndarray:
         """The window of the image."""
         return img[window]
 
-    def apply_to_mask(self, mask: np.ndarray, window: tuple[slice, slice], **params: Any) -> np.ndarray:
+    def apply_to_mask(self, mask: np.ndarray, window: Window, **params: Any) -> np.ndarray:
         """The window of the labels."""
         return mask[window]
 
-    def _draw(self, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    def _draw(self, shape: tuple[int, ...]) -> Window:
         height, width = min(self.height, shape[0]), min(self.width, shape[1])
         top = self.py_random.randint(0, shape[0] - height)
         left = self.py_random.randint(0, shape[1] - width)
@@ -197,6 +211,60 @@ class RandomCrop(DualTransform):  # type: ignore[misc]  # albumentations has no 
         else:
             pixels = np.bincount(labels[labels != self.ignore_index])
         return bool((pixels > 0).sum() > 1 and pixels.max() < self.cat_max_ratio * pixels.sum())
+
+
+class ScaledCrop(DualTransform):  # type: ignore[misc]  # as above
+    """A scaling and the crop that follows it as one, which scales no more than the window.
+
+    Draws the same random numbers as the two would, and so takes the same window; the labels are the same to the pixel,
+    and the image to a grey value or so, see `seglit.data.windows.linear_window`.
+
+    Args:
+        scale: The scaling, bilinear.
+        crop: The crop.
+    """
+
+    _targets = (Targets.IMAGE, Targets.MASK)
+
+    def __init__(self, scale: RandomScale, crop: RandomCrop) -> None:
+        super().__init__(p=1.0)
+        self.scale = scale
+        self.crop = crop
+
+    def set_random_state(self, random_generator: np.random.Generator, py_random: random.Random) -> None:
+        """Makes both parts draw from the same generators."""
+        super().set_random_state(random_generator, py_random)
+        for part in (self.scale, self.crop):
+            part.set_random_state(random_generator, py_random)
+
+    @property
+    def targets_as_params(self) -> list[str]:
+        """Says that the window depends on the labels."""
+        return ["mask"]
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """The size of the whole after scaling, the source of its rows and columns, and the window."""
+        labels = data["mask"]
+        factor = self.scale.get_params()["scale"] if self.scale.should_apply() else 1.0
+        size = tuple(int(side * factor) for side in labels.shape)
+        rows, columns = (
+            source_places(side, scaled, self.scale.mask_interpolation)
+            for side, scaled in zip(labels.shape, size, strict=True)
+        )
+        window: Window = (slice(0, size[0]), slice(0, size[1]))
+        if self.crop.should_apply():
+            window = self.crop.drawn(size, lambda part: nearest_window(labels, rows, columns, part))
+        return {"size": size, "rows": rows, "columns": columns, "window": window}
+
+    def apply(self, img: np.ndarray, size: tuple[int, int], window: Window, **params: Any) -> np.ndarray:
+        """The window of the scaled image."""
+        return linear_window(img, size, window)
+
+    def apply_to_mask(
+        self, mask: np.ndarray, rows: np.ndarray, columns: np.ndarray, window: Window, **params: Any
+    ) -> np.ndarray:
+        """The window of the scaled labels."""
+        return nearest_window(mask, rows, columns, window)
 
 
 class PhotoMetricDistortion(ImageOnlyTransform):  # type: ignore[misc]  # as above
@@ -270,12 +338,30 @@ class PhotoMetricDistortion(ImageOnlyTransform):  # type: ignore[misc]  # as abo
             img = cv2.LUT(img, grey)
         if saturation != 1.0 or hue != 0:
             steps = np.arange(256)
-            tables = np.stack([(steps + hue) % 180, _truncated(steps * saturation), steps], axis=-1)
-            hsv = cv2.LUT(cv2.cvtColor(img, cv2.COLOR_RGB2HSV), tables[None].astype(np.uint8))
-            img = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+            hues, saturations, values = cv2.split(cv2.cvtColor(img, cv2.COLOR_RGB2HSV))
+            hues = cv2.LUT(hues, ((steps + hue) % 180).astype(np.uint8))
+            saturations = cv2.LUT(saturations, _truncated(steps * saturation))
+            img = cv2.cvtColor(cv2.merge([hues, saturations, values]), cv2.COLOR_HSV2RGB)
         if not early_contrast and contrast != 1.0:
             img = cv2.LUT(img, _truncated(np.arange(256) * contrast))
         return img
+
+
+def _joined(transforms: Sequence[BasicTransform | BaseCompose]) -> list[BasicTransform | BaseCompose]:
+    """The transforms, each bilinear scaling together with the crop right after it."""
+    joined: list[BasicTransform | BaseCompose] = []
+    for transform in transforms:
+        before = joined[-1] if joined else None
+        # Of these very classes: a class made from one of them may do something else.
+        if type(transform) is RandomCrop and type(before) is RandomScale and _is_bilinear(before):
+            joined[-1] = ScaledCrop(before, transform)
+        else:
+            joined.append(transform)
+    return joined
+
+
+def _is_bilinear(scale: RandomScale) -> bool:
+    return scale.interpolation == cv2.INTER_LINEAR and scale.area_for_downscale is None
 
 
 def _truncated(values: np.ndarray) -> UInt8[np.ndarray, " values"]:
