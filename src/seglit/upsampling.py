@@ -41,6 +41,11 @@ class Axis:
         lower = places.long().clamp(max=self.length_in - 1)
         return lower, places - lower
 
+    def neighbours(self, samples: Int64[Tensor, " _"]) -> tuple[Int64[Tensor, " _"], Float[Tensor, " _"]]:
+        """The lower neighbour of each of the samples, and how far it is on the way to the upper one."""
+        lower, fraction = _places(self, samples.device)
+        return lower[samples], fraction[samples]
+
     def sources(self, start: int, stop: int) -> tuple[int, int]:
         """The first and the end of the samples of the source that those from `start` to `stop` come from."""
         return _sources(self, start, stop)
@@ -50,6 +55,12 @@ class Axis:
     ) -> Float[Tensor, "samples sources"]:
         """What makes the samples from `start` to `stop` out of their `sources`."""
         return _matrix(self, start, stop, dtype, device)
+
+
+@lru_cache(maxsize=64)
+def _places(axis: Axis, device: torch.device) -> tuple[Tensor, Tensor]:
+    lower, fraction = axis.places(0, axis.length_out)
+    return lower.to(device), fraction.to(device)
 
 
 @lru_cache(maxsize=4096)
@@ -84,7 +95,8 @@ class Upsampling:
 
     def __init__(self, size_in: tuple[int, int], size_out: tuple[int, int], align_corners: bool) -> None:
         self.rows = Axis(size_in[0], size_out[0], align_corners)
-        columns = Axis(size_in[1], size_out[1], align_corners)
+        columns = self.column_axis = Axis(size_in[1], size_out[1], align_corners)
+        self.width = size_out[1]
         whole = columns.length_out % columns.length_in == 0
         self.columns: SameColumns | PhaseColumns | MatrixColumns
         if columns.is_same:
@@ -125,9 +137,33 @@ class Upsampling:
         """Whole rows at the size of the result, their pixels in the order of `values`."""
         return self.columns.arranged(rows)
 
+    def places(
+        self, numbers: Int64[Tensor, " pixels"], height: int
+    ) -> tuple[Int64[Tensor, " pixels"], Int64[Tensor, " pixels"]]:
+        """Row and column of pixels, from their places in the arranged `bands` of this height, one after the other."""
+        band = height * self.width
+        start = torch.div(numbers, band, rounding_mode="floor") * height
+        row, column = self.columns.places(numbers % band, (self.rows.length_out - start).clamp(max=height), self.width)
+        return start + row, column
+
+    def corners(
+        self, row: Int64[Tensor, " pixels"], column: Int64[Tensor, " pixels"], dtype: torch.dtype
+    ) -> tuple[Int64[Tensor, "pixels 4"], Float[Tensor, "pixels 4"]]:
+        """The four samples of the source, row by row, that pixels come from, and how much of each."""
+        above, down = self.rows.neighbours(row)
+        left, right = self.column_axis.neighbours(column)
+        below = (above + 1).clamp(max=self.rows.length_in - 1) * self.column_axis.length_in
+        beside = (left + 1).clamp(max=self.column_axis.length_in - 1)
+        above = above * self.column_axis.length_in
+        corners = torch.stack([above + left, above + beside, below + left, below + beside], dim=1)
+        shares = torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], dim=1)
+        return corners, shares.to(dtype)
+
 
 class SameColumns:
     """No resizing from left to right."""
+
+    parts = 1
 
     def spread(self, rows: Tensor) -> Tensor:
         """The rows resized; this is what they are."""
@@ -141,6 +177,10 @@ class SameColumns:
         """Rows in the order of `spread`."""
         return rows
 
+    def places(self, numbers: Tensor, heights: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Row and column of pixels, from their places in arranged bands of these heights."""
+        return torch.div(numbers, width, rounding_mode="floor"), numbers % width
+
 
 class PhaseColumns:
     """Resizing by a whole number: pixels at equal places between their neighbours, a phase, are made together.
@@ -153,6 +193,7 @@ class PhaseColumns:
 
     def __init__(self, scale: int) -> None:
         self.scale = scale
+        self.parts = scale
 
     def spread(self, rows: Float[Tensor, "channels rows columns"]) -> Float[Tensor, "channels _ columns"]:
         """The rows resized."""
@@ -178,6 +219,12 @@ class PhaseColumns:
         height, _ = rows.shape
         return rows.reshape(height, -1, self.scale).permute(2, 0, 1).flatten(0, 1)
 
+    def places(self, numbers: Tensor, heights: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Row and column of pixels, from their places in arranged bands of these heights."""
+        count = width // self.scale
+        run, place = torch.div(numbers, count, rounding_mode="floor"), numbers % count
+        return run % heights, place * self.scale + torch.div(run, heights, rounding_mode="floor")
+
 
 @lru_cache(maxsize=64)
 def _phases(scale: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "scale 3"]:
@@ -192,6 +239,8 @@ class MatrixColumns:
     Args:
         axis: from left to right.
     """
+
+    parts = 1
 
     def __init__(self, axis: Axis) -> None:
         self.axis = axis
@@ -221,3 +270,7 @@ class MatrixColumns:
     def arranged(self, rows: Shaped[Tensor, "rows columns"]) -> Shaped[Tensor, "rows columns"]:
         """Rows in the order of `spread`."""
         return rows
+
+    def places(self, numbers: Tensor, heights: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Row and column of pixels, from their places in arranged bands of these heights."""
+        return torch.div(numbers, width, rounding_mode="floor"), numbers % width

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -45,7 +44,7 @@ class CrossEntropyLoss(PixelMeanLoss):
 
     def surprise_slope(self, pixels: Pixels) -> Float[Tensor, ""] | None:
         """See `PixelMeanLoss.surprise_slope`."""
-        return None if self.use_sigmoid else torch.ones_like(pixels.logits[0, 0, 0, 0])
+        return None if self.use_sigmoid else pixels.logits.new_ones(())
 
     def slopes(self, pixels: Pixels, coefficients: Mapping[str, Tensor]) -> Slopes:
         """See `PixelSumLoss.slopes`: of a sigmoid, what it has too much of the truth."""

@@ -106,7 +106,7 @@ class Pixels:
             maps.scatter_add_(1, self.target[:, None], values[:, None])
 
     def sums_by_label(self, values: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch channels"]:
-        """Values, zero at void pixels, summed over the pixels of each true class. One channel: over those of class 1."""
+        """Values, zero at void pixels, summed over the pixels of each true class. One channel: of class 1."""
         if values.device.type != "cpu":
             # To add at an index is in no order there, and so not the same twice.
             return torch.einsum("nchw,nhw->nc", self.one_hot(), values)

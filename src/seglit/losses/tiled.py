@@ -13,6 +13,7 @@ from seglit.losses.ohem import OHEMPixelSampler
 from seglit.losses.pixel_mean import PixelMeanLoss
 from seglit.losses.pixel_sum import PixelSumLoss, Slopes
 from seglit.losses.ranks import Ranks
+from seglit.losses.scattered import chunks
 from seglit.losses.tile import Softmax, Tile
 from seglit.precision import full_precision
 from seglit.upsampling import Upsampling
@@ -20,6 +21,8 @@ from seglit.upsampling import Upsampling
 TILE = {"cpu": 1 << 18}
 LARGE_TILE = 1 << 25
 """How many logits a tile has: as many as a core's cache holds, and elsewhere as many as keep a device busy."""
+DENSE = 0.25
+"""Where a smaller share of a tile counts, its pixels are better made one by one."""
 Place = tuple[int, int, int]
 """Image, first row and end of a tile."""
 Key = tuple[str, str]
@@ -74,9 +77,11 @@ class TiledPixels:
         self.ignore_index = ignore_index
         self.dtype = torch.promote_types(logits.dtype, torch.float32)
         self.upsampling = Upsampling(_size(logits), _size(labels), align_corners)
+        budget = TILE.get(logits.device.type, LARGE_TILE)
+        self.band_height = max(1, budget // (logits.shape[1] * labels.shape[2]))
         self.limit: Tensor | None = None
         self._gradient: Tensor | None = None
-        self._surprise: list[Tensor] = []
+        self._surprise = logits.new_empty(0)
         self._found: list[dict[Key, Tensor]] = []
         (alone,) = self.trained.values() if len(self.trained) == 1 else (None,)
         needs_gradient = logits.requires_grad and torch.is_grad_enabled()
@@ -92,10 +97,8 @@ class TiledPixels:
 
     def places(self) -> Iterator[Place]:
         """All tiles."""
-        budget = TILE.get(self.logits.device.type, LARGE_TILE)
-        height = max(1, budget // (self.logits.shape[1] * self.labels.shape[2]))
         for image in range(len(self.labels)):
-            for start, stop in self.upsampling.bands(height):
+            for start, stop in self.upsampling.bands(self.band_height):
                 yield image, start, stop
 
     def tile(self, place: Place, kept: Bool[Tensor, "1 _ _"] | None = None) -> Tile:
@@ -126,8 +129,8 @@ class TiledPixels:
             (name,) = self.trained
             return self._gradient * coefficients[name, "sum"]
         result = torch.zeros_like(logits, dtype=self.dtype, memory_format=torch.contiguous_format)
-        for number, place in enumerate(self.places()):
-            kept = None if self.limit is None else self._surprise[number] >= self.limit
+        for place in self.places():
+            kept = None if self.limit is None else self._surprise_of(place) >= self.limit
             if kept is None or logits.device.type != "cpu" or bool(kept.any()):
                 of_image = {
                     key: value[place[0] : place[0] + 1] if value.ndim else value for key, value in coefficients.items()
@@ -139,26 +142,74 @@ class TiledPixels:
         """Visit the tiles with their hard pixels, in one go as far as that is possible."""
         looked_at = self.logits.device.type == "cpu"
         certain = sampler.certain_limit(self.dtype) if looked_at else math.inf
+        by_pixel = looked_at and self._gradient is not None and len(self.losses) == 1
+        # Tiles of whose certain pixels nothing has been said yet.
+        left = set(range(len(self._found)))
+        self._surprise = self.logits.new_empty(len(self.labels), self.labels[0].numel(), dtype=self.dtype)
         for number, place in enumerate(self.places()):
             tile = self.tile(place)
             # Void has less than the least surprise, so that it is never kept.
             surprise = tile.surprise(use_sigmoid=self.use_sigmoid).masked_fill(~tile.valid, -1.0)
-            self._surprise.append(surprise)
-            if certain < math.inf:
-                self._visit(number, place, replace(tile, kept=surprise >= certain))
-        everywhere = torch.cat([surprise.flatten() for surprise in self._surprise]).view(len(self.labels), 1, -1)
-        self.limit = sampler.limit(everywhere, everywhere >= 0, ranks)
-        if not looked_at or self.limit.item() < certain:
+            self._surprise_of(place).copy_(surprise)
+            hard = surprise >= certain
+            if certain < math.inf and not (by_pixel and hard.sum() < DENSE * hard.numel()):
+                self._visit(number, place, replace(tile, kept=hard))
+                left.discard(number)
+            elif by_pixel:
+                self._found[number] = self._without_pixels(replace(tile, kept=torch.zeros_like(tile.valid)))
+        self.limit = sampler.limit(self._surprise[:, None], self._surprise[:, None] >= 0, ranks)
+        if by_pixel:
+            self._visit_pixels(certain, left)
+        elif not looked_at or self.limit.item() < certain:
             for number, place in enumerate(self.places()):
-                kept = self._surprise[number] >= self.limit
-                rest = kept & (self._surprise[number] < certain)
-                if certain == math.inf:
-                    self._visit(number, place, self.tile(place, kept))
+                surprise = self._surprise_of(place)
+                rest = (surprise >= self.limit) & (surprise < certain)
+                if number in left:
+                    self._visit(number, place, self.tile(place, surprise >= self.limit))
                 elif rest.any():
-                    self._visit(number, place, self.tile(place, kept), rest)
+                    self._visit(number, place, self.tile(place, surprise >= self.limit), rest)
         if self._gradient is not None:
             # Nobody will visit the tiles again.
-            self._surprise = []
+            self._surprise = self.labels.new_empty(0)
+
+    def _surprise_of(self, place: Place) -> Tensor:
+        """The surprise in a tile, arranged."""
+        image, start, stop = place
+        width = self.labels.shape[2]
+        return self._surprise[image, start * width : stop * width].view(1, -1, width // self.upsampling.columns.parts)
+
+    def _without_pixels(self, tile: Tile) -> dict[Key, Tensor]:
+        """What a tile has to say before any pixel of it is chosen."""
+        (term, loss), *_ = self.losses.items()
+        found: dict[Key, Tensor] = {("", name): value for name, value in tile.counts().items()}
+        return found | {(term, "sum"): tile.logits.new_zeros(()), (term, "divisor"): loss.divisor_of(tile)}
+
+    def _visit_pixels(self, certain: float, left: set[int]) -> None:
+        """Visit the pixels that are kept, each by itself, but for the certain ones of tiles that are not left."""
+        assert self._gradient is not None  # as it is nothing to visit single pixels for
+        rest = self._surprise >= self.limit
+        for number, (image, start, stop) in enumerate(self.places()):
+            if number not in left:
+                inside = slice(start * self.labels.shape[2], stop * self.labels.shape[2])
+                rest[image, inside] &= self._surprise[image, inside] < certain
+        (term, loss), *_ = self.losses.items()
+        grows = loss.divisor_name(sampled=True) in ("kept", "class_weight")
+        one = {"sum": torch.ones((), dtype=self.dtype)}
+        for image, chosen in enumerate(rest):
+            source = self.logits.detach()[image].flatten(1).T.to(self.dtype).contiguous()
+            total = torch.zeros_like(source)
+            numbers = chosen.nonzero()[:, 0]
+            for chunk in chunks(
+                source, self.labels[image], numbers, self.upsampling, self.band_height, self.ignore_index
+            ):
+                statistics = loss.statistics(chunk.tile)
+                found = {(term, "sum"): statistics["sum"]}
+                if grows:
+                    found[term, "divisor"] = statistics["divisor"]
+                found["", "kept_by_class"] = chunk.tile.counts()["kept_by_class"]
+                self._found.append(found)
+                chunk.add_transposed(chunk.tile.gradient(loss.slopes(chunk.tile, one)), total)
+            self._gradient[image] += total.T.view_as(self._gradient[image])
 
     def _visit(self, number: int, place: Place, tile: Tile, new: Tensor | None = None) -> None:
         """Keep what a tile has to say, and add the gradient of its pixels, or of those that are new.
@@ -190,12 +241,13 @@ class TiledPixels:
 
     def _statistics(self) -> dict[Key, Tensor]:
         """Those of all tiles added up: numbers for the batch, others for each image."""
-        images: dict[Key, list[list[Tensor]]] = {
-            key: [[] for _ in self.labels] if value.ndim else [[]] for key, value in self._found[0].items()
-        }
-        for (image, _, _), found in zip(self.places(), self._found, strict=True):
+        images: dict[Key, list[list[Tensor]]] = {}
+        tiles = [image for image, _, _ in self.places()]
+        for number, found in enumerate(self._found):
             for key, value in found.items():
-                images[key][image if value.ndim else 0].append(value)
+                lists = images.setdefault(key, [[] for _ in self.labels] if value.ndim else [[]])
+                # What comes after the tiles are numbers of single pixels, which are asked for the batch alone.
+                lists[tiles[number] if value.ndim and number < len(tiles) else 0].append(value)
         # Thousands of sums of thousands of pixels need more digits than one of them.
         added = {
             key: [torch.stack(parts).sum(0, dtype=torch.float64).to(self.dtype) for parts in lists]
@@ -219,7 +271,7 @@ class _Connected(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "criterion: the tiled loss has no second derivative (create_graph=True); give tiled=False for one that has"
+                "criterion: the tiled loss has no second derivative (create_graph=True); give tiled=False for one with it"
             )
         (logits,) = ctx.saved_tensors
         given = {key: value for key, value in zip(ctx.keys, gradients, strict=True) if value is not None}
