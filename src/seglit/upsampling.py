@@ -121,17 +121,16 @@ class Upsampling:
         matrix = self.rows.matrix(start, stop, dtype, source.device)
         return self.columns.spread(torch.matmul(matrix, source[:, first:end].to(dtype)))
 
-    def add_transposed(
-        self, gradient: Float[Tensor, "channels _ _"], start: int, stop: int, total: Float[Tensor, "channels _ _"]
-    ) -> None:
-        """Add to `total`, which has the size of the source, the gradient that belongs to arranged rows."""
+    def transposed(
+        self, gradient: Float[Tensor, "channels _ _"], start: int, stop: int
+    ) -> tuple[int, Float[Tensor, "channels _ _"]]:
+        """The gradient of the source that belongs to one of arranged rows: its first row, and from there on."""
         folded = self.columns.folded(gradient)
         if self.rows.is_same:
-            total[:, start:stop] += folded
-            return
-        first, end = self.rows.sources(start, stop)
+            return start, folded
+        first, _ = self.rows.sources(start, stop)
         matrix = self.rows.matrix(start, stop, gradient.dtype, gradient.device)
-        total[:, first:end] += torch.matmul(matrix.T, folded)
+        return first, torch.matmul(matrix.T, folded)
 
     def arranged(self, rows: Shaped[Tensor, "rows columns"]) -> Shaped[Tensor, "_ _"]:
         """Whole rows at the size of the result, their pixels in the order of `values`."""

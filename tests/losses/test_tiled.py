@@ -201,6 +201,25 @@ def test_products_are_not_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_close(logits.grad.double(), double.grad, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("losses", ["ce", "ce+dice"])
+def test_the_same_bits_for_any_number_of_threads(losses: str) -> None:
+    logits, labels = draw((8, 10), (64, 80))
+    head = HeadCriterion(LOSSES[losses](), OHEMPixelSampler(0.1, 200))
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            single = logits.detach().float().requires_grad_()
+            terms = head(single, labels)
+            found.append(torch.autograd.grad(sum(terms[name] for name in head.losses), single)[0])
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 def test_channels_last_logits() -> None:
     logits, labels = draw((3, 5), (12, 20))
     other = logits.detach().to(memory_format=torch.channels_last).requires_grad_()
@@ -234,7 +253,7 @@ def test_backward_twice_and_never_in_between(losses: str) -> None:
 def test_a_second_derivative_is_refused(losses: str) -> None:
     logits, labels = draw((3, 5), (12, 20))
     loss = HeadCriterion(LOSSES[losses]())(logits, labels)["loss_ce"]
-    with pytest.raises(RuntimeError, match=r"no second derivative \(create_graph=True\); give tiled=False"):
+    with pytest.raises(RuntimeError, match=r"no second derivative, as create_graph=True needs; give tiled=False"):
         torch.autograd.grad(loss, logits, create_graph=True)
 
 
@@ -242,7 +261,7 @@ def test_no_gradient_is_computed_where_none_is_wanted(monkeypatch: pytest.Monkey
     def never(*arguments: object) -> None:
         raise AssertionError("a gradient was computed")
 
-    monkeypatch.setattr(tiled.TiledPixels, "_add_gradient", never)
+    monkeypatch.setattr(tiled.TiledPixels, "_share", never)
     logits, labels = draw((3, 5), (12, 20))
     head = HeadCriterion(LOSSES["ce"](), SAMPLERS["thresh"])
     with torch.no_grad():

@@ -1,9 +1,9 @@
 """The statistics of a head's losses and their gradient without ever having all logits at full resolution."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -17,7 +17,9 @@ from seglit.losses.scattered import chunks
 from seglit.losses.tile import Softmax, Tile
 from seglit.precision import full_precision
 from seglit.upsampling import Upsampling
+from seglit.workers import in_order
 
+Item = TypeVar("Item")
 TILE = {"cpu": 1 << 18}
 LARGE_TILE = 1 << 25
 """How many logits a tile has: as many as a core's cache holds, and elsewhere as many as keep a device busy."""
@@ -27,6 +29,25 @@ Place = tuple[int, int, int]
 """Image, first row and end of a tile."""
 Key = tuple[str, str]
 """A term, or none for what is watched, and the name of a statistic."""
+Found = dict[Key, Tensor]
+
+
+class Piece(NamedTuple):
+    """What came of a visit.
+
+    Attributes:
+        image: which one.
+        found: statistics.
+        first: the row of the logits at which the gradient begins.
+        gradient: of some rows of the logits, or None.
+        said: whether the certain pixels are in it.
+    """
+
+    image: int
+    found: Found
+    first: int = 0
+    gradient: Tensor | None = None
+    said: bool = True
 
 
 class TiledPixels:
@@ -37,7 +58,8 @@ class TiledPixels:
     is visited again once the formulas have told how much each sum matters.
 
     A sampler with `thresh` need not know its limit beforehand on a device whose numbers can be looked at: pixels below
-    `thresh` are always kept, and only if they are fewer than `min_kept` tiles are visited again, for the rest.
+    `thresh` are certain, and only if they are fewer than `min_kept` others come in. Where few pixels of a tile are kept,
+    they are made one by one.
 
     Args:
         logits: at any stride.
@@ -78,40 +100,24 @@ class TiledPixels:
         self.dtype = torch.promote_types(logits.dtype, torch.float32)
         self.upsampling = Upsampling(_size(logits), _size(labels), align_corners)
         budget = TILE.get(logits.device.type, LARGE_TILE)
-        self.band_height = max(1, budget // (logits.shape[1] * labels.shape[2]))
+        self.height = max(1, budget // (logits.shape[1] * labels.shape[2]))
         self.limit: Tensor | None = None
-        self._gradient: Tensor | None = None
-        self._surprise = logits.new_empty(0)
-        self._found: list[dict[Key, Tensor]] = []
         (alone,) = self.trained.values() if len(self.trained) == 1 else (None,)
         needs_gradient = logits.requires_grad and torch.is_grad_enabled()
+        self._gradient: Tensor | None = None
+        self._surprise = logits.new_empty(0)
         with torch.no_grad(), full_precision(logits.device):
             if needs_gradient and isinstance(alone, PixelMeanLoss):
-                self._gradient = torch.zeros_like(logits, dtype=self.dtype, memory_format=torch.contiguous_format)
-            self._found = [{} for _ in self.places()]
-            if sampler is None:
-                for number, place in enumerate(self.places()):
-                    self._visit(number, place, self.tile(place))
-            else:
-                self._visit_sampled(sampler, ranks)
-
-    def places(self) -> Iterator[Place]:
-        """All tiles."""
-        for image in range(len(self.labels)):
-            for start, stop in self.upsampling.bands(self.band_height):
-                yield image, start, stop
-
-    def tile(self, place: Place, kept: Bool[Tensor, "1 _ _"] | None = None) -> Tile:
-        """The pixels of a tile, in an order of their own."""
-        image, start, stop = place
-        source = self.logits.detach()[image]
-        values = self.upsampling.values(source, start, stop, self.dtype)[None]
-        labels = self.upsampling.arranged(self.labels[image, start:stop])[None]
-        return Tile(values, labels, self.ignore_index, kept, None, Softmax(values))
+                self._gradient = self._zeros()
+            pieces = self._plain() if sampler is None else self._sampled(sampler, ranks)
+            self._statistics = added(pieces, len(labels), self.dtype)
+        if self._gradient is not None:
+            # Nobody will visit the tiles again.
+            self._surprise = logits.new_empty(0)
 
     def totals(self) -> dict[Key, Tensor]:
         """The totals of all losses, by term and name, with a graph to the logits; see `Loss.totals`."""
-        statistics = self._statistics()
+        statistics = dict(self._statistics)
         keys = [key for key in statistics if key[0] in self.trained]
         if self.logits.requires_grad and torch.is_grad_enabled():
             values = [statistics[key] for key in keys]
@@ -123,137 +129,172 @@ class TiledPixels:
             totals |= {(term, name): value for name, value in loss.totals_of(own).items()}
         return totals
 
-    def gradient(self, logits: Tensor, coefficients: Mapping[Key, Tensor]) -> Tensor:
+    def gradient(self, coefficients: Mapping[Key, Tensor]) -> Tensor:
         """The gradient in the logits of the statistics, each times its coefficients, and summed."""
         if self._gradient is not None:
             (name,) = self.trained
             return self._gradient * coefficients[name, "sum"]
-        result = torch.zeros_like(logits, dtype=self.dtype, memory_format=torch.contiguous_format)
-        for place in self.places():
+
+        def visit(place: Place) -> Piece:
+            image = place[0]
             kept = None if self.limit is None else self._surprise_of(place) >= self.limit
-            if kept is None or logits.device.type != "cpu" or bool(kept.any()):
-                of_image = {
-                    key: value[place[0] : place[0] + 1] if value.ndim else value for key, value in coefficients.items()
-                }
-                self._add_gradient(place, self.tile(place, kept), of_image, result)
-        return result
+            if kept is not None and self._looked_at and not kept.any():
+                return Piece(image, {})
+            of_image = {key: value[image : image + 1] if value.ndim else value for key, value in coefficients.items()}
+            return Piece(image, {}, *self._share(place, self._tile(place, kept), of_image))
 
-    def _visit_sampled(self, sampler: OHEMPixelSampler, ranks: Ranks) -> None:
-        """Visit the tiles with their hard pixels, in one go as far as that is possible."""
-        looked_at = self.logits.device.type == "cpu"
-        certain = sampler.certain_limit(self.dtype) if looked_at else math.inf
-        by_pixel = looked_at and self._gradient is not None and len(self.losses) == 1
-        # Tiles of whose certain pixels nothing has been said yet.
-        left = set(range(len(self._found)))
-        self._surprise = self.logits.new_empty(len(self.labels), self.labels[0].numel(), dtype=self.dtype)
-        for number, place in enumerate(self.places()):
-            tile = self.tile(place)
-            # Void has less than the least surprise, so that it is never kept.
-            surprise = tile.surprise(use_sigmoid=self.use_sigmoid).masked_fill(~tile.valid, -1.0)
-            self._surprise_of(place).copy_(surprise)
-            hard = surprise >= certain
-            if certain < math.inf and not (by_pixel and hard.sum() < DENSE * hard.numel()):
-                self._visit(number, place, replace(tile, kept=hard))
-                left.discard(number)
-            elif by_pixel:
-                self._found[number] = self._without_pixels(replace(tile, kept=torch.zeros_like(tile.valid)))
-        self.limit = sampler.limit(self._surprise[:, None], self._surprise[:, None] >= 0, ranks)
-        if by_pixel:
-            self._visit_pixels(certain, left)
-        elif not looked_at or self.limit.item() < certain:
-            for number, place in enumerate(self.places()):
-                surprise = self._surprise_of(place)
-                rest = (surprise >= self.limit) & (surprise < certain)
-                if number in left:
-                    self._visit(number, place, self.tile(place, surprise >= self.limit))
-                elif rest.any():
-                    self._visit(number, place, self.tile(place, surprise >= self.limit), rest)
-        if self._gradient is not None:
-            # Nobody will visit the tiles again.
-            self._surprise = self.labels.new_empty(0)
+        total = self._zeros()
+        for piece in in_order(visit, self._places(), self.logits.device):
+            add(piece, total)
+        return total
 
-    def _surprise_of(self, place: Place) -> Tensor:
+    @property
+    def _looked_at(self) -> bool:
+        """Whether looking at a number costs nothing."""
+        return self.logits.device.type == "cpu"
+
+    def _zeros(self) -> Tensor:
+        return torch.zeros_like(self.logits, dtype=self.dtype, memory_format=torch.contiguous_format)
+
+    def _places(self) -> list[Place]:
+        """All tiles."""
+        return [(image, *band) for image in range(len(self.labels)) for band in self.upsampling.bands(self.height)]
+
+    def _tile(self, place: Place, kept: Bool[Tensor, "1 _ _"] | None = None) -> Tile:
+        """The pixels of a tile, in an order of their own."""
+        image, start, stop = place
+        values = self.upsampling.values(self.logits.detach()[image], start, stop, self.dtype)[None]
+        labels = self.upsampling.arranged(self.labels[image, start:stop])[None]
+        return Tile(values, labels, self.ignore_index, kept, None, Softmax(values))
+
+    def _surprise_of(self, place: Place) -> Float[Tensor, "1 _ _"]:
         """The surprise in a tile, arranged."""
         image, start, stop = place
         width = self.labels.shape[2]
         return self._surprise[image, start * width : stop * width].view(1, -1, width // self.upsampling.columns.parts)
 
-    def _without_pixels(self, tile: Tile) -> dict[Key, Tensor]:
-        """What a tile has to say before any pixel of it is chosen."""
-        (term, loss), *_ = self.losses.items()
-        found: dict[Key, Tensor] = {("", name): value for name, value in tile.counts().items()}
-        return found | {(term, "sum"): tile.logits.new_zeros(()), (term, "divisor"): loss.divisor_of(tile)}
+    def _plain(self) -> list[Piece]:
+        """All tiles, of which every valid pixel counts."""
+        return self._visited(lambda place: self._visit(place, self._tile(place)), self._places())
 
-    def _visit_pixels(self, certain: float, left: set[int]) -> None:
-        """Visit the pixels that are kept, each by itself, but for the certain ones of tiles that are not left."""
-        assert self._gradient is not None  # as it is nothing to visit single pixels for
-        rest = self._surprise >= self.limit
-        for number, (image, start, stop) in enumerate(self.places()):
-            if number not in left:
-                inside = slice(start * self.labels.shape[2], stop * self.labels.shape[2])
-                rest[image, inside] &= self._surprise[image, inside] < certain
-        (term, loss), *_ = self.losses.items()
-        grows = loss.divisor_name(sampled=True) in ("kept", "class_weight")
-        one = {"sum": torch.ones((), dtype=self.dtype)}
-        for image, chosen in enumerate(rest):
-            source = self.logits.detach()[image].flatten(1).T.to(self.dtype).contiguous()
-            total = torch.zeros_like(source)
-            numbers = chosen.nonzero()[:, 0]
-            for chunk in chunks(
-                source, self.labels[image], numbers, self.upsampling, self.band_height, self.ignore_index
-            ):
-                statistics = loss.statistics(chunk.tile)
-                found = {(term, "sum"): statistics["sum"]}
-                if grows:
-                    found[term, "divisor"] = statistics["divisor"]
-                found["", "kept_by_class"] = chunk.tile.counts()["kept_by_class"]
-                self._found.append(found)
-                chunk.add_transposed(chunk.tile.gradient(loss.slopes(chunk.tile, one)), total)
-            self._gradient[image] += total.T.view_as(self._gradient[image])
+    def _sampled(self, sampler: OHEMPixelSampler, ranks: Ranks) -> list[Piece]:
+        """All tiles with their hard pixels, in one visit as far as that is possible; settles `limit`."""
+        certain = sampler.certain_limit(self.dtype) if self._looked_at else math.inf
+        by_pixel = self._gradient is not None and self._looked_at and len(self.losses) == 1
+        # Else the source is so large that to read single places of it is no gain.
+        by_pixel = by_pixel and 4 * self.logits[0, 0].numel() <= self.labels[0].numel()
+        self._surprise = self.logits.new_empty(len(self.labels), self.labels[0].numel(), dtype=self.dtype)
 
-    def _visit(self, number: int, place: Place, tile: Tile, new: Tensor | None = None) -> None:
-        """Keep what a tile has to say, and add the gradient of its pixels, or of those that are new.
+        def look(place: Place) -> Piece:
+            tile = self._tile(place)
+            # Void has less than the least surprise, so that it is never kept.
+            surprise = tile.surprise(use_sigmoid=self.use_sigmoid).masked_fill(~tile.valid, -1.0)
+            self._surprise_of(place).copy_(surprise)
+            hard = surprise >= certain
+            if certain < math.inf and not (by_pixel and hard.sum() < DENSE * hard.numel()):
+                return self._visit(place, replace(tile, kept=hard))
+            found = self._without_pixels(replace(tile, kept=torch.zeros_like(tile.valid))) if by_pixel else {}
+            return Piece(place[0], found, said=False)
 
-        Args:
-            number: of the tile.
-            place: where it is.
-            tile: its pixels.
-            new: those whose gradient has not been added by an earlier visit; None: all.
-        """
-        found: dict[Key, Tensor] = {("", name): value for name, value in tile.counts().items()}
+        places = self._places()
+        pieces = self._visited(look, places)
+        self.limit = limit = sampler.limit(self._surprise[:, None], self._surprise[:, None] >= 0, ranks)
+        if by_pixel:
+            said = [place for place, piece in zip(places, pieces, strict=True) if piece.said]
+            return pieces + self._visited(lambda image: self._pixels(image, said, certain), range(len(self.labels)))
+        if self._looked_at and limit.item() == certain:
+            return pieces
+
+        def complete(place_and_piece: tuple[Place, Piece]) -> Piece:
+            place, piece = place_and_piece
+            surprise = self._surprise_of(place)
+            kept = surprise >= limit
+            if not piece.said:
+                return self._visit(place, self._tile(place, kept))
+            rest = kept & (surprise < certain)
+            return self._visit(place, self._tile(place, kept), rest) if rest.any() else piece._replace(gradient=None)
+
+        return self._visited(complete, list(zip(places, pieces, strict=True)))
+
+    def _visited(self, visit: Callable[[Item], Piece], items: Iterable[Item]) -> list[Piece]:
+        """What came of the visits; their gradients are added up, in order."""
+        pieces = []
+        for piece in in_order(visit, items, self.logits.device):
+            if self._gradient is not None:
+                add(piece, self._gradient)
+            pieces.append(piece._replace(gradient=None))
+        return pieces
+
+    def _visit(self, place: Place, tile: Tile, new: Bool[Tensor, "1 _ _"] | None = None) -> Piece:
+        """The statistics of a tile, and the gradient of its pixels, or of those that are `new`, if that comes along."""
+        found: Found = {("", name): value for name, value in tile.counts().items()}
         for term, loss in self.losses.items():
             found |= {(term, name): value for name, value in loss.statistics(tile).items()}
-        self._found[number] = found
-        if self._gradient is not None:
-            (term,) = self.trained
-            one = torch.ones((), dtype=self.dtype, device=self.logits.device)
-            part = tile if new is None else replace(tile, kept=new)
-            self._add_gradient(place, part, {(term, "sum"): one}, self._gradient)
+        if self._gradient is None:
+            return Piece(place[0], found)
+        (term,) = self.trained
+        part = tile if new is None else replace(tile, kept=new)
+        return Piece(place[0], found, *self._share(place, part, {(term, "sum"): self._gradient.new_ones(())}))
 
-    def _add_gradient(self, place: Place, tile: Tile, coefficients: Mapping[Key, Tensor], total: Tensor) -> None:
+    def _share(self, place: Place, tile: Tile, coefficients: Mapping[Key, Tensor]) -> tuple[int, Tensor]:
+        """The rows of the logits that a tile comes from, from the first on, and its gradient in them."""
         slopes = Slopes()
         for term, loss in self.trained.items():
             # A term that nobody used has none.
             if own := {name: value for (of, name), value in coefficients.items() if of == term}:
                 slopes = slopes + loss.slopes(tile, own)
-        image, start, stop = place
-        self.upsampling.add_transposed(tile.gradient(slopes)[0], start, stop, total[image])
+        return self.upsampling.transposed(tile.gradient(slopes)[0], *place[1:])
 
-    def _statistics(self) -> dict[Key, Tensor]:
-        """Those of all tiles added up: numbers for the batch, others for each image."""
-        images: dict[Key, list[list[Tensor]]] = {}
-        tiles = [image for image, _, _ in self.places()]
-        for number, found in enumerate(self._found):
-            for key, value in found.items():
-                lists = images.setdefault(key, [[] for _ in self.labels] if value.ndim else [[]])
-                # What comes after the tiles are numbers of single pixels, which are asked for the batch alone.
-                lists[tiles[number] if value.ndim and number < len(tiles) else 0].append(value)
-        # Thousands of sums of thousands of pixels need more digits than one of them.
-        added = {
-            key: [torch.stack(parts).sum(0, dtype=torch.float64).to(self.dtype) for parts in lists]
-            for key, lists in images.items()
-        }
-        return {key: sums[0] if sums[0].ndim == 0 else torch.cat(sums) for key, sums in added.items()}
+    def _without_pixels(self, tile: Tile) -> Found:
+        """What a tile has to say before any pixel of it is chosen."""
+        ((term, loss),) = self.trained.items()
+        found: Found = {("", name): value for name, value in tile.counts().items()}
+        return found | {(term, "sum"): tile.logits.new_zeros(()), (term, "divisor"): loss.divisor_of(tile)}
+
+    def _pixels(self, image: int, said: list[Place], certain: float) -> Piece:
+        """The pixels of an image that are kept, each by itself, but for the certain ones of tiles that said them."""
+        assert self.limit is not None  # as there is a sampler
+        ((term, loss),) = self.trained.items()
+        rest = self._surprise[image] >= self.limit
+        width = self.labels.shape[2]
+        for start, stop in (rows for of_image, *rows in said if of_image == image):
+            inside = slice(start * width, stop * width)
+            rest[inside] &= self._surprise[image, inside] < certain
+        source = self.logits.detach()[image].flatten(1).T.to(self.dtype).contiguous()
+        total = torch.zeros_like(source)
+        pieces = []
+        one = {"sum": source.new_ones(())}
+        numbers = rest.nonzero()[:, 0]
+        for chunk in chunks(source, self.labels[image], numbers, self.upsampling, self.height, self.ignore_index):
+            statistics = loss.statistics(chunk.tile)
+            found = {("", "kept_by_class"): chunk.tile.counts()["kept_by_class"], (term, "sum"): statistics["sum"]}
+            if loss.divisor_name(sampled=True) in ("kept", "class_weight"):
+                found[term, "divisor"] = statistics["divisor"]
+            pieces.append(Piece(0, found))
+            chunk.add_transposed(chunk.tile.gradient(loss.slopes(chunk.tile, one)), total)
+        found = added(pieces, 1, torch.float64)
+        return Piece(image, found, 0, total.T.view_as(self.logits[image]))
+
+
+def add(piece: Piece, total: Float[Tensor, "batch channels low_height low_width"]) -> None:
+    """Add the gradient of a piece, if it has one."""
+    if piece.gradient is not None:
+        total[piece.image, :, piece.first : piece.first + piece.gradient.shape[1]] += piece.gradient
+
+
+def added(pieces: Iterable[Piece], images: int, dtype: torch.dtype) -> Found:
+    """The statistics of all pieces added up: numbers for the batch, others for each image."""
+    parts: dict[Key, list[list[Tensor]]] = {}
+    for piece in pieces:
+        for key, value in piece.found.items():
+            lists = parts.setdefault(key, [[] for _ in range(images)] if value.ndim else [[]])
+            lists[piece.image if value.ndim else 0].append(value)
+    # Thousands of sums of thousands of pixels need more digits than one of them.
+    sums = {
+        key: [torch.stack(values).sum(0, dtype=torch.float64).to(dtype) for values in lists]
+        for key, lists in parts.items()
+    }
+    return {key: values[0] if values[0].ndim == 0 else torch.cat(values) for key, values in sums.items()}
 
 
 class _Connected(torch.autograd.Function):
@@ -271,7 +312,7 @@ class _Connected(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "criterion: the tiled loss has no second derivative (create_graph=True); give tiled=False for one with it"
+                "criterion: the tiled loss has no second derivative, as create_graph=True needs; give tiled=False"
             )
         (logits,) = ctx.saved_tensors
         given = {key: value for key, value in zip(ctx.keys, gradients, strict=True) if value is not None}
@@ -279,7 +320,7 @@ class _Connected(torch.autograd.Function):
         if not given:
             return (None, *nothing)
         with full_precision(logits.device):
-            return (ctx.pixels.gradient(logits, given).to(logits.dtype), *nothing)
+            return (ctx.pixels.gradient(given).to(logits.dtype), *nothing)
 
 
 def _size(maps: Tensor) -> tuple[int, int]:
