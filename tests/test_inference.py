@@ -238,3 +238,34 @@ def test_a_net_in_training_is_refused() -> None:
 def test_bad_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Inference(**options)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    out=st.none() | st.tuples(st.integers(1, 90), st.integers(1, 150)),
+    window=st.none() | st.tuples(st.integers(1, 24), st.integers(1, 45)),
+    part=st.tuples(st.floats(0.1, 1), st.floats(0.1, 1)),
+    views=st.sampled_from([(False, [1.0]), (True, [1.0]), (False, [0.6]), (False, [0.5, 1.7]), (True, [0.75, 1.0])]),
+    net=st.tuples(st.sampled_from([1, 2, 5]), st.integers(1, 4), st.booleans()),
+    batch=st.integers(1, 3),
+    batch_pixels=st.sampled_from([None, 1, 1000]),
+)
+def test_predict_is_the_labels_of_the_call_to_the_last_pixel(
+    size: tuple[int, int],
+    out: tuple[int, int] | None,
+    window: tuple[int, int] | None,
+    part: tuple[float, float],
+    views: tuple[bool, list[float]],
+    net: tuple[int, int, bool],
+    batch: int,
+    batch_pixels: int | None,
+) -> None:
+    options = {}
+    if window is not None:
+        stride = (max(1, int(window[0] * part[0])), max(1, int(window[1] * part[1])))
+        options = {"window": window, "stride": stride, "batch_pixels": batch_pixels}
+    inference = Inference(flip=views[0], scales=views[1], **options)
+    stub, image = StubNet(*net), picture(*size, batch=batch)
+    expected = inference.labels(inference(stub, image, out or size))
+    assert torch.equal(inference.predict(stub, image, out or size), expected)
