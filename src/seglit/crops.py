@@ -21,11 +21,13 @@ class Crops(ABC):
     Args:
         batch: how many they are.
         size: their height and width.
+        device: where the crops are.
     """
 
-    def __init__(self, batch: int, size: tuple[int, int]) -> None:
+    def __init__(self, batch: int, size: tuple[int, int], device: torch.device) -> None:
         self.batch = batch
         self.size = size
+        self.device = device
 
     @abstractmethod
     def crop(self, rows: Span, columns: Span) -> Float[Tensor, "batch 3 _ _"]:
@@ -40,7 +42,7 @@ class TensorCrops(Crops):
     """
 
     def __init__(self, image: Float[Tensor, "batch 3 height width"]) -> None:
-        super().__init__(image.shape[0], (image.shape[2], image.shape[3]))
+        super().__init__(image.shape[0], (image.shape[2], image.shape[3]), image.device)
         self.image = image
 
     def crop(self, rows: Span, columns: Span) -> Float[Tensor, "batch 3 _ _"]:
@@ -65,11 +67,10 @@ class PixelCrops(Crops):
         std: Sequence[float],
         device: torch.device,
     ) -> None:
-        super().__init__(1, (pixels.shape[0], pixels.shape[1]))
+        super().__init__(1, (pixels.shape[0], pixels.shape[1]), device)
         self.pixels = pixels
         self.mean = mean
         self.std = std
-        self.device = device
 
     def crop(self, rows: Span, columns: Span) -> Float[Tensor, "1 3 _ _"]:
         """These rows and columns, normalised."""
@@ -87,7 +88,7 @@ class ResizedCrops(Crops):
     """
 
     def __init__(self, source: Crops, size: tuple[int, int]) -> None:
-        super().__init__(source.batch, size)
+        super().__init__(source.batch, size, source.device)
         self.source = source
         self.height, self.width = (
             Axis(length, resized, align_corners=False) for length, resized in zip(source.size, size, strict=True)
@@ -107,7 +108,7 @@ class MirroredCrops(Crops):
     """
 
     def __init__(self, source: Crops) -> None:
-        super().__init__(source.batch, source.size)
+        super().__init__(source.batch, source.size, source.device)
         self.source = source
 
     def crop(self, rows: Span, columns: Span) -> Float[Tensor, "batch 3 _ _"]:

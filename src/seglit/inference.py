@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from typing import cast
 
 import torch
@@ -11,10 +13,11 @@ from torch import Tensor, nn
 
 from seglit.crops import Crops, MirroredCrops, ResizedCrops, Span, TensorCrops
 from seglit.sides import window_starts
+from seglit.tile_threads import TileThreads
 from seglit.view import Stretch, View, net_logits
 
-BATCH_PIXELS = 2**21
-"""Pixels of windows that go through the net at once by default: four windows of 512 x 1024, eight of 512 x 512."""
+BATCH_PIXELS = 2**22
+"""Pixels of windows that go through the net at once by default: eight windows of 512 x 1024. On a CPU it is one."""
 TILES = {"cpu": (64, 128)}
 OTHER_TILES = (256, 512)
 """Rows and columns of the tiles that labels are made in, which on a CPU are to fit its cache."""
@@ -40,8 +43,8 @@ class Inference:
         flip: Also look at each scale's mirror image, left to right.
         scales: Factors of the image's size; the window keeps its size. `(1.0,)` is the image as it comes.
         batch_pixels: So many pixels of windows may go through the net at once in `predict` and `bands`, which bounds
-            its memory; at least one window of each image of the batch does. By default 2^21, such as four windows of
-            512 x 1024. More may be faster on a GPU.
+            its memory; at least one window of each image of the batch does. By default one on a CPU, where more are
+            slower, and elsewhere 2^22, such as eight windows of 512 x 1024.
 
     Raises:
         ValueError: If a number is not positive, a stride or `batch_pixels` comes without a window, a stride exceeds
@@ -75,7 +78,7 @@ class Inference:
                 )
         if len(scales) == 0 or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales must be one or more positive numbers, got {list(scales)}")
-        self.batch_pixels = BATCH_PIXELS if batch_pixels is None else batch_pixels
+        self.batch_pixels = batch_pixels
         self.flip = flip
         self.scales = tuple(float(scale) for scale in scales)
 
@@ -142,33 +145,39 @@ class Inference:
         opened = [self._opened(net, image, scale, flipped, size) for scale, flipped in self.views]
         device = opened[0].logits(0, 0).device
         height, width = TILES.get(device.type, OTHER_TILES)
-        for rows in spans(size[0], height):
-            stretches = [view.stretch(rows) for view in opened]
-            band = torch.empty((image.batch, rows[1] - rows[0], size[1]), dtype=torch.int64, device=device)
-            for columns in spans(size[1], width):
-                for number in range(image.batch):
-                    band[number : number + 1, :, slice(*columns)] = self._tile(stretches, number, columns)
-            yield rows[0], band
+        tiles = [(number, columns) for columns in spans(size[1], width) for number in range(image.batch)]
+        with closing(TileThreads(device)) as threads:
+            for rows in spans(size[0], height):
+                stretches = [view.stretch(rows) for view in opened]
+                band = torch.empty((image.batch, rows[1] - rows[0], size[1]), dtype=torch.int64, device=device)
+                threads(partial(self._fill, band, stretches), tiles)
+                yield rows[0], band
 
     def _opened(self, net: nn.Module, image: Crops, scale: float, flipped: bool, size: tuple[int, int]) -> View:
         """One view, at whose first windows the net has looked."""
         seen = scaled_size(image.size, scale)
         crops = image if seen == image.size else ResizedCrops(image, seen)
         window = seen if self.window is None else (min(self.window[0], seen[0]), min(self.window[1], seen[1]))
-        at_once = max(self.batch_pixels // (image.batch * window[0] * window[1]), 1)
+        default = 1 if image.device.type == "cpu" else BATCH_PIXELS
+        at_once = max((self.batch_pixels or default) // (image.batch * window[0] * window[1]), 1)
         return View(
             net, MirroredCrops(crops) if flipped else crops, size, window, self.stride or window, flipped, at_once
         )
 
     @torch.no_grad()
-    def _tile(self, stretches: Sequence[Stretch], image: int, columns: Span) -> Int64[Tensor, "1 rows columns"]:
-        """The classes of one image in these columns."""
+    def _fill(
+        self, band: Int64[Tensor, "batch rows width"], stretches: Sequence[Stretch], tile: tuple[int, Span]
+    ) -> None:
+        """Put the classes of one image in some columns into the band."""
+        number, columns = tile
         if self.single_view:
-            return self.labels(stretches[0].scores(image, columns))
-        total = probabilities(stretches[0].scores(image, columns))
-        for stretch in stretches[1:]:
-            total += probabilities(stretch.scores(image, columns))
-        return self.labels(total.div_(len(stretches)))
+            scores = stretches[0].scores(number, columns)
+        else:
+            scores = probabilities(stretches[0].scores(number, columns))
+            for stretch in stretches[1:]:
+                scores += probabilities(stretch.scores(number, columns))
+            scores.div_(len(stretches))
+        band[number : number + 1, :, slice(*columns)] = self.labels(scores)
 
     def _view(
         self,

@@ -43,8 +43,7 @@ class Axis:
 
     def sources(self, start: int, stop: int) -> tuple[int, int]:
         """The first and the end of the samples of the source that those from `start` to `stop` come from."""
-        lower, _ = self.places(start, stop)
-        return int(lower[0]), min(int(lower[-1]) + 2, self.length_in)
+        return _sources(self, start, stop)
 
     def matrix(
         self, start: int, stop: int, dtype: torch.dtype, device: torch.device
@@ -53,7 +52,13 @@ class Axis:
         return _matrix(self, start, stop, dtype, device)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
+def _sources(axis: Axis, start: int, stop: int) -> tuple[int, int]:
+    lower, _ = axis.places(start, stop)
+    return int(lower[0]), min(int(lower[-1]) + 2, axis.length_in)
+
+
+@lru_cache(maxsize=4096)
 def _matrix(axis: Axis, start: int, stop: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     lower, fraction = axis.places(start, stop)
     first, end = axis.sources(start, stop)
@@ -148,35 +153,36 @@ class PhaseColumns:
 
     def __init__(self, scale: int) -> None:
         self.scale = scale
-        # Places are counted in the source with one more column at each side.
-        offsets = [(phase + 0.5) / scale - 0.5 for phase in range(scale)]
-        self.phases = [(0, 1 + offset) if offset < 0 else (1, offset) for offset in offsets]
 
     def spread(self, rows: Float[Tensor, "channels rows columns"]) -> Float[Tensor, "channels _ columns"]:
         """The rows resized."""
-        channels, height, width = rows.shape
+        channels, _, width = rows.shape
         padded = torch.cat([rows[..., :1], rows, rows[..., -1:]], dim=-1)
-        result = rows.new_empty(channels, self.scale, height, width)
-        for phase, (lower, fraction) in enumerate(self.phases):
-            sides = (padded[..., lower + side : lower + side + width] for side in (0, 1))
-            torch.lerp(*sides, fraction, out=result[:, phase])
-        return result.flatten(1, 2)
+        neighbours = padded.unfold(-1, width, 1).permute(0, 2, 1, 3).reshape(channels, 3, -1)
+        return torch.matmul(_phases(self.scale, rows.dtype, rows.device), neighbours).view(channels, -1, width)
 
     def folded(self, gradient: Float[Tensor, "channels _ columns"]) -> Float[Tensor, "channels rows columns"]:
         """The transpose of `spread`."""
-        phases = gradient.unflatten(1, (self.scale, -1))
-        channels, _, height, width = phases.shape
-        padded = gradient.new_zeros(channels, height, width + 2)
-        for phase, (lower, fraction) in enumerate(self.phases):
-            padded[..., lower : lower + width].add_(phases[:, phase], alpha=1 - fraction)
-            padded[..., lower + 1 : lower + 1 + width].add_(phases[:, phase], alpha=fraction)
-        padded[..., 1] += padded[..., 0]
-        padded[..., -2] += padded[..., -1]
-        return padded[..., 1:-1]
+        channels, _, width = gradient.shape
+        phases = gradient.reshape(channels, self.scale, -1)
+        shares = torch.matmul(_phases(self.scale, gradient.dtype, gradient.device).T, phases)
+        lower, own, upper = shares.view(channels, 3, -1, width).unbind(1)
+        own[..., :-1] += lower[..., 1:]
+        own[..., 0] += lower[..., 0]
+        own[..., 1:] += upper[..., :-1]
+        own[..., -1] += upper[..., -1]
+        return own
 
     def arranged(self, rows: Shaped[Tensor, "rows columns"]) -> Shaped[Tensor, "_ _"]:
         """Rows in the order of `spread`."""
         return rows.unflatten(1, (-1, self.scale)).permute(2, 0, 1).flatten(0, 1)
+
+
+@lru_cache(maxsize=64)
+def _phases(scale: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "scale 3"]:
+    """What each phase takes of the pixel before, of its own and of the one after."""
+    offsets = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
+    return torch.stack([(-offsets).clamp(min=0), 1 - offsets.abs(), offsets.clamp(min=0)], dim=1).to(dtype).to(device)
 
 
 class MatrixColumns:

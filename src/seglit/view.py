@@ -1,6 +1,7 @@
 """One view of an image, read window by window; its scores tile by tile, never the full-size map."""
 
 import math
+import threading
 from collections.abc import Sequence
 from typing import cast
 
@@ -49,7 +50,7 @@ class View:
         self._seen = 0
         self._logits: dict[tuple[int, int], Float[Tensor, "batch channels _ _"]] = {}
         self._made: dict[Span, tuple[list[Part], Tensor]] = {}
-        self._space: dict[str, Tensor] = {}
+        self._spaces = threading.local()
         self._run()
         first = self._logits[0, 0]
         self.channels = first.shape[1]
@@ -107,13 +108,12 @@ class View:
         self._seen += len(places)
 
     def space(self, use: str, *shape: int) -> Tensor:
-        """Memory that is used again by the next call for the same use: fresh memory costs more than what it is for."""
+        """Memory that the thread's next call for the same use gets again: new memory costs more than what it is for."""
         count = math.prod(shape)
-        held = self._space.get(use)
-        if held is None or held.numel() < count:
-            like = next(iter(self._logits.values()))
-            held = self._space[use] = like.new_empty(count)
-        return held[:count].view(shape)
+        spaces: dict[str, Tensor] = self._spaces.__dict__
+        if use not in spaces or spaces[use].numel() < count:
+            spaces[use] = next(iter(self._logits.values())).new_empty(count)
+        return spaces[use][:count].view(shape)
 
 
 class Stretch:
@@ -133,7 +133,7 @@ class Stretch:
 
     @torch.no_grad()
     def scores(self, image: int, columns: Span) -> Float[Tensor, "1 channels rows columns"]:
-        """The logits of one image in these columns, averaged over windows; valid until the view is next asked."""
+        """The logits of one image in these columns, averaged over windows; valid until the thread asks again."""
         view, channels = self.view, self.view.channels
         parts, across = view.columns_of(columns)
         blocks = [
