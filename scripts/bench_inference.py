@@ -5,8 +5,8 @@ python scripts/bench_inference.py --short --json rows.json
 
 An image of 1024 x 2048 read by 9 windows of 512 x 1024 at a stride of 341 x 683 (`slide`), or at once (`whole`). The
 net is light, of output stride 8: what is compared is what happens to its logits, and its own time is shown. Both sides
-call the same modules. MMSegmentation is called through `slide_inference` or `whole_inference` of its EncoderDecoder, and
-argmax. Labels must agree but for a pixel in a hundred thousand, as logits are added in another order. Float32.
+call the same modules. MMSegmentation is called through `slide_inference` or `whole_inference` of its EncoderDecoder,
+and argmax. Labels must agree but for a pixel in a hundred thousand, as logits are added in another order. Float32.
 Peak memory is that of a process of its own: the greatest resident memory in one call less that before it, with
 MALLOC_MMAP_THRESHOLD_=65536.
 """
@@ -15,6 +15,7 @@ import argparse
 import importlib
 import sys
 import warnings
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -38,13 +39,11 @@ class LightBackbone(nn.Module):
         super().__init__()
         widths = (3, 8, 16, 32)
         self.layers = nn.Sequential(
-            *[
-                nn.Sequential(nn.Conv2d(before, after, 3, 2, 1), nn.ReLU())
-                for before, after in zip(widths, widths[1:], strict=False)
-            ]
+            *[nn.Sequential(nn.Conv2d(before, after, 3, 2, 1), nn.ReLU()) for before, after in pairwise(widths)]
         )
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
+        """The one feature."""
         return (self.layers(image),)
 
 
@@ -57,6 +56,7 @@ class Shared(nn.Module):
         self.decode_head = model.decode_head
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """The logits."""
         return {"decode": self.decode_head(self.model.extract_feat(image))}
 
 
@@ -96,15 +96,18 @@ class Contenders:
 
     @torch.no_grad()
     def seglit(self) -> Tensor:
+        """The labels."""
         return self.inference.predict(self.net, self.image, SIZE)
 
     @torch.no_grad()
     def mmseg(self) -> Tensor:
+        """The labels."""
         call = self.model.slide_inference if self.mode == "slide" else self.model.whole_inference
         return cast(Tensor, call(self.image, self.meta).argmax(1))
 
     @torch.no_grad()
     def net_alone(self) -> None:
+        """What both let the net do."""
         tops = (0, STRIDE[0], SIZE[0] - WINDOW[0]) if self.mode == "slide" else (0,)
         lefts = (0, STRIDE[1], SIZE[1] - WINDOW[1]) if self.mode == "slide" else (0,)
         height, width = WINDOW if self.mode == "slide" else SIZE

@@ -49,7 +49,10 @@ def test_colours_are_read_back_equal(tmp_path: Path) -> None:
 def test_a_picture_that_is_not_finished_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "p.png"
     path.write_bytes(b"old")
-    with pytest.raises(ValueError, match="2 of the picture's 3 rows are missing"), label_rows(path, (3, 4), PALETTE) as p:
+    with (
+        pytest.raises(ValueError, match="2 of the picture's 3 rows are missing"),
+        label_rows(path, (3, 4), PALETTE) as p,
+    ):
         p.write(np.zeros((1, 4), np.uint8))
     with pytest.raises(KeyboardInterrupt), label_rows(path, (3, 4), PALETTE):
         raise KeyboardInterrupt
@@ -58,7 +61,8 @@ def test_a_picture_that_is_not_finished_leaves_the_old_one(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "rows", [np.zeros((1, 5), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((1, 4), np.int64), np.zeros((1, 4, 3), np.uint8)]
+    "rows",
+    [np.zeros((1, 5), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((1, 4), np.int64), np.zeros((1, 4, 3), np.uint8)],
 )
 def test_rows_that_do_not_fit_are_refused(tmp_path: Path, rows: np.ndarray) -> None:
     # The shape checker of the test run may come first.

@@ -22,7 +22,9 @@ from seglit.predicted_files import write_predictions
 PALETTE = [(0, 0, 0), (250, 20, 30), (5, 250, 90)]
 
 
-@pytest.mark.parametrize("inference", [Inference(), Inference((96, 96)), Inference((96, 64), flip=True, scales=(0.5, 1))])
+@pytest.mark.parametrize(
+    "inference", [Inference(), Inference((96, 96)), Inference((96, 64), flip=True, scales=(0.5, 1))]
+)
 @pytest.mark.parametrize("most", [2**26, 3000])
 def test_files_are_what_the_call_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inference: Inference, most: int

@@ -49,7 +49,10 @@ class PngRows:
         Raises:
             ValueError: If they do not have the width or the type of the picture, or are more than it has left.
         """
-        shape, dtype = (self.size[1], 3) if self.kind == COLOUR else (self.size[1],), "u2" if self.kind == GREY else "u1"
+        shape, dtype = (
+            (self.size[1], 3) if self.kind == COLOUR else (self.size[1],),
+            "u2" if self.kind == GREY else "u1",
+        )
         if rows.shape[1:] != shape or rows.dtype != dtype or len(rows) > self.rows_left:
             raise ValueError(
                 f"at most {self.rows_left} rows of shape {shape} and type {np.dtype(dtype)} are wanted, "
@@ -63,7 +66,7 @@ class PngRows:
         if self.kind == COLOUR:
             filtered[:, 0] = 1  # the difference from the pixel to the left
             filtered[:, 4:] -= plain[:, :-3]
-        self._data(self._compressor.compress(filtered))
+        self._data(self._compressor.compress(filtered.data))
 
     def finish(self) -> None:
         """End the picture.

@@ -115,7 +115,9 @@ def predict(
     inference = stored_inference(cfg, window, stride, flip, scales)
     palette, ignore_index = [tuple(colour) for colour in cfg.data.palette], cfg.data.ignore_index
     for (path, _), target in zip(track(images, description="predicting"), targets, strict=True):
-        crops = PixelCrops(open_pixels(path, MAX_PIXELS if max_pixels is None else max_pixels), cfg.data.mean, cfg.data.std, place)
+        crops = PixelCrops(
+            open_pixels(path, MAX_PIXELS if max_pixels is None else max_pixels), cfg.data.mean, cfg.data.std, place
+        )
         overlaid = overlay_path(target) if overlays else None
         write_predictions(net, inference, crops, target, overlaid, palette, ignore_index)
     print(f"{len(targets)} images labelled; the labels are in {output}")

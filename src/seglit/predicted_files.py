@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from torch import nn
 

@@ -45,10 +45,16 @@ class TileThreads:
             for piece in pieces:
                 work(piece)
             return
+        inference = torch.is_inference_mode_enabled()  # the caller's thread's alone
+
+        def one(piece: Piece) -> None:
+            with torch.inference_mode(inference):
+                work(piece)
+
         with one_thread_each() as count:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(count)
-            for _ in self._pool.map(work, pieces):
+            for _ in self._pool.map(one, pieces):
                 pass
 
     def close(self) -> None:

@@ -101,7 +101,7 @@ class View:
         places = self._waiting[self._seen : self._seen + self.at_once]
         crops = [self.crops.crop((top, top + height), (left, left + width)) for top, left in places]
         logits = net_logits(self.net, torch.cat(crops) if len(crops) > 1 else crops[0])
-        for number, of_window in enumerate(logits.split(self.crops.batch), self._seen):
+        for number, of_window in enumerate(torch.split(logits, self.crops.batch), self._seen):
             # A window's logits of their own, so that dropping it frees its memory.
             own = of_window if len(places) == 1 else of_window.clone()
             self._logits[divmod(number, self._columns)] = own

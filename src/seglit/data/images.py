@@ -69,7 +69,7 @@ def open_pixels(path: Path, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "
 
 
 def pixel_count(path: Path) -> int | None:
-    """How many pixels a file says that it has; None if Pillow, which alone can tell without unpacking, does not know."""
+    """How many pixels a file says that it has; None if Pillow, which tells without unpacking, does not know."""
     believed = Image.MAX_IMAGE_PIXELS
     # Pillow refuses to open a large image; here nothing is unpacked, and the caller has a limit of its own.
     Image.MAX_IMAGE_PIXELS = None
