@@ -19,13 +19,26 @@ def one_thread_each() -> Iterator[int]:
     An operation on some hundred kilobytes gains little from several threads, and where other processes keep the cores
     busy, loses milliseconds in waiting for the last of them.
     """
-    with _LOCK:  # The setting is that of the process.
-        count = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield count
-        finally:
-            torch.set_num_threads(count)
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield count
+    finally:
+        torch.set_num_threads(count)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Let products of float32 matrices be float32, where they may be coarser to be quick."""
+    allowed = torch.get_float32_matmul_precision()
+    if allowed == "highest":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(allowed)
 
 
 class TileThreads:
@@ -41,10 +54,15 @@ class TileThreads:
 
     def __call__(self, work: Callable[[Piece], object], pieces: Iterable[Piece]) -> None:
         """Do all pieces."""
-        if not self.side_by_side:
-            for piece in pieces:
-                work(piece)
-            return
+        # Both settings are those of the process.
+        with _LOCK, full_precision():
+            if self.side_by_side:
+                self._share(work, pieces)
+            else:
+                for piece in pieces:
+                    work(piece)
+
+    def _share(self, work: Callable[[Piece], object], pieces: Iterable[Piece]) -> None:
         inference = torch.is_inference_mode_enabled()  # the caller's thread's alone
 
         def one(piece: Piece) -> None:
