@@ -20,6 +20,7 @@ from seglit.build import build
 from seglit.checkpoint import read_checkpoint, rebuildable
 from seglit.compare import read_card
 from seglit.config import ConfigError, compose, from_text, to_text
+from seglit.data.errors import DataError
 from seglit.inference import Inference
 from seglit.module import SegmentationModule
 from seglit.segmentor import Segmentor
@@ -264,7 +265,7 @@ def test_predict_writes_more_than_256_classes(
 ) -> None:
     palette = f"data.palette={[[i // 256, i % 256, 0] for i in range(300)]}"
     many = changed(checkpoint, tmp_path, palette, "model.inference=null")
-    monkeypatch.setattr(Inference, "predict", lambda self, net, image, size: torch.full((1, *size), 299))
+    monkeypatch.setattr(Inference, "bands", lambda self, net, image, size: [(0, torch.full((1, *size), 299))])
     for path in predict.predict(many, str(tiny_data / "images" / "test"), tmp_path / "out"):
         assert (np.asarray(Image.open(path)) == 299).all()
 
@@ -399,3 +400,33 @@ def test_a_refused_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(SystemExit):
         train.main()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_image_is_refused_until_its_owner_says_so(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.zeros((60, 100, 3), np.uint8)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    arguments = [str(checkpoint), str(tmp_path / "large.png"), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as end:
+        predict.main([*arguments, "--max-pixels", "5999"])
+    assert end.value.code == 2
+    assert "large.png: has 6000 pixels, more than 5999" in (error := capsys.readouterr().err)
+    assert "give --max-pixels 6000" in error
+    predict.main([*arguments, "--max-pixels", "6000"])
+    assert Image.MAX_IMAGE_PIXELS == 1000
+    assert below(tmp_path / "out") == {"large.png", "large_overlay.png"}
+
+
+def test_a_mapped_array_is_labelled_as_the_image(checkpoint: Path, tiny_data: Path, tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "ph", tiny_data, "a.png")
+    np.save(folder / "b.npy", np.asarray(Image.open(folder / "a.png")))
+    options: dict[str, Any] = {"window": (32, 32), "flip": True, "scales": (0.5, 1.0), "overlays": False}
+    paths = predict.predict(checkpoint, f"{folder}/*", tmp_path / "out", **options)
+    assert [path.name for path in paths] == ["a.png", "b.png"]
+    first, second = (np.asarray(Image.open(path)) for path in paths)
+    np.testing.assert_array_equal(first, second)
+    assert len(predict.predict(checkpoint, str(folder), tmp_path / "out", **options)) == 1
+    np.save(folder / "c.npy", np.zeros((4, 4)))
+    with pytest.raises(DataError, match=r"c\.npy: has shape \(4, 4\) and type float64"):
+        predict.predict(checkpoint, str(folder / "c.npy"), tmp_path / "out")

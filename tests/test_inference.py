@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from reference import inference as reference
+from seglit.crops import TensorCrops
 from seglit.inference import Inference, predict_labels
 
 
@@ -229,6 +230,8 @@ def test_a_net_in_training_is_refused() -> None:
         ({"window": (0, 8)}, "window must be two whole positive numbers"),
         ({"window": (8,)}, "window must be two whole positive numbers"),
         ({"window": (8, 8), "stride": (4, -1)}, "stride must be two whole positive numbers"),
+        ({"batch_pixels": 9}, "batch_pixels needs a window"),
+        ({"window": (8, 8), "batch_pixels": 0}, "batch_pixels must be positive"),
         ({"scales": ()}, "scales must be one or more positive numbers"),
         ({"scales": (1.0, 0.0)}, "scales must be one or more positive numbers"),
         ({"scales": (float("nan"),)}, "scales must be one or more positive numbers"),
@@ -238,3 +241,69 @@ def test_a_net_in_training_is_refused() -> None:
 def test_bad_options_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Inference(**options)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    out=st.none() | st.tuples(st.integers(1, 90), st.integers(1, 150)),
+    window=st.none() | st.tuples(st.integers(1, 24), st.integers(1, 45)),
+    part=st.tuples(st.floats(0.1, 1), st.floats(0.1, 1)),
+    views=st.sampled_from([(False, [1.0]), (True, [1.0]), (False, [0.6]), (False, [0.5, 1.7]), (True, [0.75, 1.0])]),
+    net=st.tuples(st.sampled_from([1, 2, 5]), st.integers(1, 4), st.booleans()),
+    batch=st.integers(1, 3),
+    batch_pixels=st.sampled_from([None, 1, 1000]),
+)
+def test_predict_is_the_labels_of_the_call_to_the_last_pixel(
+    size: tuple[int, int],
+    out: tuple[int, int] | None,
+    window: tuple[int, int] | None,
+    part: tuple[float, float],
+    views: tuple[bool, list[float]],
+    net: tuple[int, int, bool],
+    batch: int,
+    batch_pixels: int | None,
+) -> None:
+    options = {}
+    if window is not None:
+        stride = (max(1, int(window[0] * part[0])), max(1, int(window[1] * part[1])))
+        options = {"window": window, "stride": stride, "batch_pixels": batch_pixels}
+    inference = Inference(flip=views[0], scales=views[1], **options)
+    stub, image = StubNet(*net), picture(*size, batch=batch)
+    expected = inference.labels(inference(stub, image, out or size))
+    assert torch.equal(inference.predict(stub, image, out or size), expected)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_predict_in_any_mode_of_autograd_and_with_autocast(mode: type) -> None:
+    net, image, inference = StubNet(), picture(40, 300), Inference((16, 64), flip=True)
+    expected = inference.labels(inference(net, image, (40, 300)))
+    with mode(), torch.autocast("cpu", torch.bfloat16):
+        # Autocast leaves float64 alone, and must leave alone what happens to the logits.
+        assert torch.equal(inference.predict(net, image, (40, 300)), expected)
+        single = Inference().predict(net.float(), image.float(), (40, 300))
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = Inference()(net, image.float(), (40, 300))
+    assert (single != Inference().labels(scores)).float().mean() < 1e-3
+
+
+def test_windows_go_through_the_net_in_batches_and_in_order() -> None:
+    image = picture(13, 17)
+    seen: dict[int | None, list[tuple[int, int]]] = {}
+    for batch_pixels, batches in {None: [2] * 9, 1: [2] * 9, 2 * 48 * 4: [8, 8, 2], 10**6: [18]}.items():
+        net = StubNet()
+        sizes: list[int] = []
+        net.register_forward_pre_hook(lambda _, given, sizes=sizes: sizes.append(len(given[0])))
+        Inference((6, 8), (4, 8), batch_pixels=batch_pixels).predict(net, image, (13, 17))
+        assert sizes == batches
+        seen[batch_pixels] = net.seen
+    assert seen[None] == [(6, 8)] * 9
+
+
+def test_threads_of_torch_are_as_before() -> None:
+    before = torch.get_num_threads()
+    Inference((6, 8)).predict(StubNet(), picture(13, 17), (13, 17))
+    assert torch.get_num_threads() == before
+    bands = Inference().bands(StubNet(), TensorCrops(picture(80, 17)), (80, 17))
+    assert [(top, band.shape[1]) for top, band in bands] == [(0, 64), (64, 16)]
+    assert torch.get_num_threads() == before

@@ -1,23 +1,31 @@
 """Files that are whole or not there at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a temporary file beside `path`, which then takes its place; if it fails, `path` stays.
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write, which takes its place in the end; if anything fails, `path` stays.
 
     The folder is made if needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
-        write(temporary)
+        yield temporary
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a temporary file, see `whole_file`, which then is the one at `path`."""
+    with whole_file(path) as temporary:
+        write(temporary)
 
 
 def write_text(path: Path, text: str) -> None:

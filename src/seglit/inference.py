@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -9,7 +10,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from seglit.segmentor import DECODE
+from seglit.crops import Crops, MirroredCrops, ResizedCrops, Span, TensorCrops
+from seglit.precision import full_precision
+from seglit.sides import window_starts
+from seglit.view import Stretch, View, net_logits
+from seglit.workers import in_order
+
+BATCH_PIXELS = 2**22
+"""Pixels of windows that go through the net at once by default: eight windows of 512 x 1024. On a CPU it is one."""
+TILES = {"cpu": (64, 128)}
+OTHER_TILES = (256, 512)
+"""Rows and columns of the tiles that labels are made in, which on a CPU are to fit its cache."""
 
 
 class Inference:
@@ -19,6 +30,10 @@ class Inference:
     `window`, one window after the other: where windows overlap their logits are averaged, and the last window of a
     row or column is shifted back inside the image. A window larger than the image is cut to the image.
 
+    Scores at full size are large: a map of floats for each class. The call gives them; `predict` and `bands` never make
+    them, and give the same classes. They keep logits at the head's stride, of windows only as long as a row needs
+    them, and go from logits to classes tile by tile.
+
     One view gives logits. Several views give probabilities, the mean of each view's softmax, or sigmoid where the
     net has a single channel: logits of different views have no common scale.
 
@@ -27,10 +42,13 @@ class Inference:
         stride: Vertical and horizontal step of the window; by default two thirds of it.
         flip: Also look at each scale's mirror image, left to right.
         scales: Factors of the image's size; the window keeps its size. `(1.0,)` is the image as it comes.
+        batch_pixels: So many pixels of windows may go through the net at once in `predict` and `bands`, which bounds
+            its memory; at least one window of each image of the batch does. By default one on a CPU, where more are
+            slower, and elsewhere 2^22, such as eight windows of 512 x 1024.
 
     Raises:
-        ValueError: If a number is not positive, a stride comes without a window or exceeds it, which would leave
-            pixels unseen, or there is no scale.
+        ValueError: If a number is not positive, a stride or `batch_pixels` comes without a window, a stride exceeds
+            it, which would leave pixels unseen, or there is no scale.
     """
 
     def __init__(
@@ -39,7 +57,12 @@ class Inference:
         stride: Sequence[int] | None = None,
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
+        batch_pixels: int | None = None,
     ) -> None:
+        if batch_pixels is not None and window is None:
+            raise ValueError(f"batch_pixels needs a window, got batch_pixels={batch_pixels} with window=None")
+        if batch_pixels is not None and batch_pixels < 1:
+            raise ValueError(f"batch_pixels must be positive, got {batch_pixels}")
         if stride is not None and window is None:
             raise ValueError(f"stride needs a window, got stride={stride} with window=None")
         self.window = None if window is None else pixel_pair("window", window)
@@ -55,6 +78,7 @@ class Inference:
                 )
         if len(scales) == 0 or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales must be one or more positive numbers, got {list(scales)}")
+        self.batch_pixels = batch_pixels
         self.flip = flip
         self.scales = tuple(float(scale) for scale in scales)
 
@@ -62,6 +86,11 @@ class Inference:
     def single_view(self) -> bool:
         """Whether the scores are logits, of one view, and not mean probabilities of several."""
         return len(self.scales) == 1 and not self.flip
+
+    @property
+    def views(self) -> list[tuple[float, bool]]:
+        """Scale of each view, and whether it is mirrored."""
+        return [(scale, flipped) for scale in self.scales for flipped in ((False, True) if self.flip else (False,))]
 
     def __call__(
         self, net: nn.Module, image: Float[Tensor, "batch 3 height width"], size: tuple[int, int]
@@ -76,13 +105,11 @@ class Inference:
         Raises:
             ValueError: If the net is in training mode, in which dropout and batch statistics blur the scores.
         """
-        if net.training:
-            raise ValueError("the net is in training mode; call net.eval() before inference")
+        refuse_training(net)
         with torch.no_grad():
+            views = self.views
             if self.single_view:
-                return self._view(net, image, self.scales[0], False, size)
-            flips = (False, True) if self.flip else (False,)
-            views = [(scale, flipped) for scale in self.scales for flipped in flips]
+                return self._view(net, image, *views[0], size)
             total = probabilities(self._view(net, image, *views[0], size))
             for scale, flipped in views[1:]:
                 total += probabilities(self._view(net, image, scale, flipped, size))
@@ -95,8 +122,63 @@ class Inference:
     def predict(
         self, net: nn.Module, image: Float[Tensor, "batch 3 height width"], size: tuple[int, int]
     ) -> Int64[Tensor, "batch _ _"]:
-        """The class of each pixel at `size`; arguments as for the call."""
-        return self.labels(self(net, image, size))
+        """The class of each pixel at `size`; arguments as for the call. Makes no full-size map of scores."""
+        result = torch.empty((len(image), *size), dtype=torch.int64, device=image.device)
+        for top, band in self.bands(net, TensorCrops(image), size):
+            result[:, top : top + band.shape[1]] = band
+        return result
+
+    def bands(
+        self, net: nn.Module, image: Crops, size: tuple[int, int]
+    ) -> Iterator[tuple[int, Int64[Tensor, "batch rows width"]]]:
+        """The class of each pixel at `size`, by bands of rows from top to bottom, each with its first row.
+
+        Args:
+            net: As for the call.
+            image: Read window by window; whole, once for each view, if there is no window.
+            size: As for the call.
+
+        Raises:
+            ValueError: As for the call.
+        """
+        refuse_training(net)
+        opened = [self._opened(net, image, scale, flipped, size) for scale, flipped in self.views]
+        device = opened[0].logits(0, 0).device
+        height, width = TILES.get(device.type, OTHER_TILES)
+        tiles = [(number, columns) for columns in spans(size[1], width) for number in range(image.batch)]
+        for rows in spans(size[0], height):
+            stretches = [view.stretch(rows) for view in opened]
+            band = torch.empty((image.batch, rows[1] - rows[0], size[1]), dtype=torch.int64, device=device)
+            with full_precision(device):
+                for _ in in_order(partial(self._fill, band, stretches), tiles, device):
+                    pass
+            yield rows[0], band
+
+    def _opened(self, net: nn.Module, image: Crops, scale: float, flipped: bool, size: tuple[int, int]) -> View:
+        """One view, at whose first windows the net has looked."""
+        seen = scaled_size(image.size, scale)
+        crops = image if seen == image.size else ResizedCrops(image, seen)
+        window = seen if self.window is None else (min(self.window[0], seen[0]), min(self.window[1], seen[1]))
+        default = 1 if image.device.type == "cpu" else BATCH_PIXELS
+        at_once = max((self.batch_pixels or default) // (image.batch * window[0] * window[1]), 1)
+        return View(
+            net, MirroredCrops(crops) if flipped else crops, size, window, self.stride or window, flipped, at_once
+        )
+
+    @torch.no_grad()
+    def _fill(
+        self, band: Int64[Tensor, "batch rows width"], stretches: Sequence[Stretch], tile: tuple[int, Span]
+    ) -> None:
+        """Put the classes of one image in some columns into the band."""
+        number, columns = tile
+        if self.single_view:
+            scores = stretches[0].scores(number, columns)
+        else:
+            scores = probabilities(stretches[0].scores(number, columns))
+            for stretch in stretches[1:]:
+                scores += probabilities(stretch.scores(number, columns))
+            scores.div_(len(stretches))
+        band[number : number + 1, :, slice(*columns)] = self.labels(scores)
 
     def _view(
         self,
@@ -108,8 +190,7 @@ class Inference:
     ) -> Float[Tensor, "batch channels _ _"]:
         """Logits of one view, in the geometry of the unflipped image."""
         align_corners = cast(bool, cast(nn.Module, net.decode_head).align_corners)
-        height, width = image.shape[-2:]
-        scaled = (max(round(height * scale), 1), max(round(width * scale), 1))
+        scaled = scaled_size((image.shape[2], image.shape[3]), scale)
         # Pixel centres of images lie half a pixel inside the border, whatever the head does with its logits.
         view = resized(image, scaled, align_corners=False)
         if flipped:
@@ -148,6 +229,26 @@ class Inference:
         return total.div_(count)
 
 
+def refuse_training(net: nn.Module) -> None:
+    """Refuse a net in training mode.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if net.training:
+        raise ValueError("the net is in training mode; call net.eval() before inference")
+
+
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Height and width at a scale, of one pixel at least."""
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def spans(length: int, step: int) -> list[Span]:
+    """A side in stretches of `step`, the last of what is left."""
+    return [(start, min(start + step, length)) for start in range(0, length, step)]
+
+
 def predict_labels(
     scores: Float[Tensor, "batch channels height width"], threshold: float = 0.0
 ) -> Int64[Tensor, "batch height width"]:
@@ -161,18 +262,6 @@ def predict_labels(
         return (scores[:, 0] > threshold).long()
     # The same as argmax(1), which is several times slower on the CPU.
     return scores.max(1).indices
-
-
-def window_starts(length: int, window: int, stride: int) -> Iterator[int]:
-    """First pixels of the windows along one side, `window <= length`; the last window ends with the image."""
-    yield from range(0, length - window, stride)
-    yield length - window
-
-
-def net_logits(net: nn.Module, image: Float[Tensor, "batch 3 _ _"]) -> Float[Tensor, "batch channels _ _"]:
-    """The decode head's logits at its own stride, in float32 at least: half precision makes ties when averaged."""
-    logits: Tensor = net(image)[DECODE]
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def probabilities(

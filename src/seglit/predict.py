@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stride", type=int, nargs=2, metavar=("H", "W"), help="steps of the window")
     parser.add_argument("--flip", action=argparse.BooleanOptionalAction, help="average with the mirrored image")
     parser.add_argument("--scales", type=float, nargs="+", metavar="S", help="average over these scales")
+    parser.add_argument("--max-pixels", type=int, metavar="N", help="refuse larger images; 178956970 by default")
     parser.add_argument("--no-overlay", action="store_true", help="write labels only")
     parser.add_argument("--device", default=None, help="cpu, cuda, ...; the best there is by default")
     parser.add_argument("--trust", action="append", default=[], metavar="PACKAGE", help="your own, to build from too")
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
             stride=options.stride,
             flip=options.flip,
             scales=options.scales,
+            max_pixels=options.max_pixels,
             overlays=not options.no_overlay,
             device=options.device,
             packages=options.trust,
@@ -57,24 +59,30 @@ def predict(
     stride: Sequence[int] | None = None,
     flip: bool | None = None,
     scales: Sequence[float] | None = None,
+    max_pixels: int | None = None,
     overlays: bool = True,
     device: str | None = None,
     packages: Sequence[str] = (),
 ) -> list[Path]:
     """Write a PNG of class indices for each image, see `save_labels`, and an overlay of it on the image.
 
+    Of an image that is read by windows, the stored pixels are in memory, 3 bytes each, and beside them no more than the
+    rows at work, see `seglit.predicted_files`; a `.npy` file stays on the disk.
+
     What is None of `window`, `stride`, `flip` and `scales` is as the checkpoint was evaluated.
 
     Args:
         checkpoint: written by `seglit.train`.
-        inputs: an image, a folder (searched with its subfolders), or a glob pattern.
+        inputs: an image, a folder (searched with its subfolders), or a glob pattern. An image may be a `.npy` file of
+            (height, width, 3) bytes, if it is named or fits the pattern.
         output: folder of `<stem>.png` and `<stem>_overlay.png`, in subfolders as below the given folder or the first
             wildcard of the pattern. What lies in it is no input, if it is inside the folder that is searched.
         window: height and width of a sliding window.
         stride: its steps; None with a `window`: two thirds of it.
         flip: average with the mirrored image.
         scales: average over these scales.
-        overlays: write overlays too.
+        max_pixels: refuse larger images, see `seglit.data.images.open_pixels`.
+        overlays: write overlays too; those of images of more than 2^26 pixels are smaller than these.
         device: torch's name of the device; None: CUDA where there is one, else the CPU.
         packages: further packages whose classes the checkpoint may name.
 
@@ -90,9 +98,9 @@ def predict(
 
     from seglit.checkpoint import load_net, read_checkpoint
     from seglit.config import ConfigError
-    from seglit.data.images import read_image
-    from seglit.data.normalise import normalise
-    from seglit.pictures import overlay, save_labels, save_png
+    from seglit.crops import PixelCrops
+    from seglit.data.images import MAX_PIXELS, open_pixels
+    from seglit.predicted_files import write_predictions
 
     cfg, weights = read_checkpoint(checkpoint, packages)
     images = list(find_images(inputs, output))
@@ -107,14 +115,11 @@ def predict(
     inference = stored_inference(cfg, window, stride, flip, scales)
     palette, ignore_index = [tuple(colour) for colour in cfg.data.palette], cfg.data.ignore_index
     for (path, _), target in zip(track(images, description="predicting"), targets, strict=True):
-        pixels = read_image(path)
-        image = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(place)
-        with torch.inference_mode():
-            labels = inference.predict(net, normalise(image, cfg.data.mean, cfg.data.std), pixels.shape[:2])
-        result = labels[0].cpu().numpy()
-        save_labels(target, result, palette)
-        if overlays:
-            save_png(overlay_path(target), overlay(pixels, result, palette, ignore_index))
+        crops = PixelCrops(
+            open_pixels(path, MAX_PIXELS if max_pixels is None else max_pixels), cfg.data.mean, cfg.data.std, place
+        )
+        overlaid = overlay_path(target) if overlays else None
+        write_predictions(net, inference, crops, target, overlaid, palette, ignore_index)
     print(f"{len(targets)} images labelled; the labels are in {output}")
     return targets
 
@@ -138,9 +143,10 @@ def usable_device(name: str) -> "torch.device":
 def find_images(inputs: str, output: Path) -> Iterator[tuple[Path, Path]]:
     """Each image file, and its path below the given folder or the first wildcard of the pattern; sorted by name.
 
+    A `.npy` file is one if it is named or fits the pattern; in a folder it is likelier something else.
     Files in `output` are passed over where that is inside the folder, as they are the labels of an earlier call.
     """
-    given = Path(inputs)
+    given, endings = Path(inputs), IMAGE_ENDINGS if Path(inputs).is_dir() else IMAGE_ENDINGS | {".npy"}
     if given.is_dir():
         root, paths = given, sorted(given.rglob("*"))
     elif given.is_file():
@@ -151,7 +157,7 @@ def find_images(inputs: str, output: Path) -> Iterator[tuple[Path, Path]]:
     earlier = output.resolve()
     inside = root.resolve() in earlier.parents
     for path in paths:
-        if path.suffix.lower() in IMAGE_ENDINGS and not (inside and earlier in path.resolve().parents):
+        if path.suffix.lower() in endings and not (inside and earlier in path.resolve().parents):
             yield path, path.relative_to(root)
 
 

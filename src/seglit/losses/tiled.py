@@ -58,8 +58,8 @@ class TiledPixels:
     is visited again once the formulas have told how much each sum matters.
 
     A sampler with `thresh` need not know its limit beforehand on a device whose numbers can be looked at: pixels below
-    `thresh` are certain, and only if they are fewer than `min_kept` others come in. Where few pixels of a tile are kept,
-    they are made one by one.
+    `thresh` are certain, and only if they are fewer than `min_kept` others come in. Where few pixels of a tile are
+    kept, they are made one by one.
 
     Args:
         logits: at any stride.
