@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seglit.precision import full_precision
-from seglit.workers import in_order
+from seglit.workers import workers
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -23,12 +23,12 @@ def _threads(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.mark.parametrize("inference", [False, True])
 def test_all_pieces_are_done_in_order_with_one_thread_each(inference: bool) -> None:
     threads = torch.get_num_threads()
-    with torch.inference_mode(inference), torch.no_grad():
+    with torch.inference_mode(inference), torch.no_grad(), workers(torch.device("cpu")) as in_order:
+        assert torch.get_num_threads() == 1
         found = list(
             in_order(
                 lambda piece: (piece, torch.get_num_threads(), torch.is_inference_mode_enabled(), torch.ones(1)),
                 range(50),
-                torch.device("cpu"),
             )
         )
     assert [result[:3] for result in found] == [(piece, 1, inference) for piece in range(50)]
@@ -45,13 +45,14 @@ def test_an_error_is_told() -> None:
     def fail(piece: int) -> None:
         raise KeyError(piece)
 
-    with pytest.raises(KeyError):
-        list(in_order(fail, range(3), torch.device("cpu")))
+    with workers(torch.device("cpu")) as in_order, pytest.raises(KeyError):
+        list(in_order(fail, range(3)))
 
 
 def test_other_devices_work_one_by_one() -> None:
     here = threading.get_ident()
-    assert set(in_order(lambda _: threading.get_ident(), range(5), torch.device("meta"))) == {here}
+    with workers(torch.device("meta")) as in_order:
+        assert set(in_order(lambda _: threading.get_ident(), range(5))) == {here}
 
 
 def test_products_are_exact_within_and_as_before_after() -> None:

@@ -14,7 +14,7 @@ from seglit.crops import Crops, MirroredCrops, ResizedCrops, Span, TensorCrops
 from seglit.precision import full_precision
 from seglit.sides import window_starts
 from seglit.view import Stretch, View, net_logits
-from seglit.workers import in_order
+from seglit.workers import workers
 
 BATCH_PIXELS = 2**22
 """Pixels of windows that go through the net at once by default: eight windows of 512 x 1024. On a CPU it is one."""
@@ -149,8 +149,8 @@ class Inference:
         for rows in spans(size[0], height):
             stretches = [view.stretch(rows) for view in opened]
             band = torch.empty((image.batch, rows[1] - rows[0], size[1]), dtype=torch.int64, device=device)
-            with full_precision(device):
-                for _ in in_order(partial(self._fill, band, stretches), tiles, device):
+            with full_precision(device), workers(device) as in_order:
+                for _ in in_order(partial(self._fill, band, stretches), tiles):
                     pass
             yield rows[0], band
 

@@ -15,37 +15,45 @@ _LOCK = RLock()
 """The number of threads belongs to the process."""
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item], device: torch.device) -> Iterator[Result]:
-    """The results of the work on each item, in the order of the items, without gradient; to be taken to the end.
+class Workers:
+    """As many threads as torch had, for pieces of work; made by `workers`.
 
-    On the CPU, as many items are worked on at once as torch has threads, each by one thread. So no operation waits
-    until all threads have done their share, which short ones would do most of the time where cores are busy with
-    other work; and the results are the same to the last bit for any number of threads. Elsewhere one item is worked on
-    after the other.
+    Args:
+        device: where the tensors are.
+        threads: at work at once; only on the CPU more than one.
     """
-    if device.type != "cpu":
-        yield from map(work, items)
-        return
-    inference = torch.is_inference_mode_enabled()
 
-    def alone(item: Item) -> Result:
-        # Threads do not inherit these.
-        with torch.inference_mode(inference), torch.no_grad():
-            return work(item)
+    def __init__(self, device: torch.device, threads: int) -> None:
+        self.threads = threads if device.type == "cpu" else 1
 
-    with _LOCK, one_thread_each() as threads:
-        yield from map(work, items) if threads == 1 else _pool(threads).map(alone, items)
+    def __call__(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """The results of the work on each item, in the order of the items, without gradient."""
+        if self.threads == 1:
+            return map(work, items)
+        inference = torch.is_inference_mode_enabled()
+
+        def alone(item: Item) -> Result:
+            # Threads do not inherit these.
+            with torch.inference_mode(inference), torch.no_grad():
+                return work(item)
+
+        return _pool(self.threads).map(alone, items)
 
 
 @contextmanager
-def one_thread_each() -> Iterator[int]:
-    """Within, each operation of torch runs in one thread; gives the number of threads that there were."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        torch.set_num_threads(threads)
+def workers(device: torch.device) -> Iterator[Workers]:
+    """What works on many pieces side by side on the CPU, each in one thread; elsewhere on one after the other.
+
+    Within, no operation on the CPU waits until all threads have done their share, which short ones would do most of the
+    time where cores are busy with other work; and results are the same to the last bit for any number of threads.
+    """
+    with _LOCK:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield Workers(device, threads)
+        finally:
+            torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from seglit.losses.tile import Softmax, Tile
+from seglit.losses.tile import Tile
 from seglit.upsampling import Upsampling
 
 CHUNK = 1 << 19
@@ -63,7 +63,7 @@ def chunks(
         logits = values.T[None, :, None]
         own = labels[row, column][None, None]
         yield Chunk(
-            Tile(logits, own, ignore_index, torch.ones_like(own, dtype=torch.bool), None, Softmax(logits)),
+            Tile(logits, own, ignore_index, torch.ones_like(own, dtype=torch.bool)),
             corners,
             shares,
         )

@@ -1,10 +1,12 @@
 """A tile: some rows of one image, whose softmax is computed once for all who ask."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seglit.losses.pixel_sum import Slopes
@@ -12,40 +14,37 @@ from seglit.losses.pixels import Pixels
 
 
 class Softmax:
-    """The softmax of logits over their channels, in the parts that it is made of, each computed when it is needed.
+    """The softmax of logits over their channels, first as a logarithm, then itself in the same memory.
 
     Args:
         logits: not written to.
+        own: takes the channel of each pixel's true class out of a map.
     """
 
-    def __init__(self, logits: Float[Tensor, "batch channels height width"]) -> None:
-        self.logits = logits
+    def __init__(self, logits: Float[Tensor, "batch channels height width"], own: Callable[[Tensor], Tensor]) -> None:
+        self._logits = logits
+        self._own = own
 
     @cached_property
-    def peak(self) -> Float[Tensor, "batch height width"]:
-        """The highest logit of each pixel."""
-        return self.logits.amax(1)
+    def _log(self) -> Float[Tensor, "batch channels height width"]:
+        return F.log_softmax(self._logits, 1)
 
     @cached_property
-    def exponentials(self) -> Float[Tensor, "batch channels height width"]:
-        """Those of the logits less the highest one."""
-        return torch.sub(self.logits, self.peak[:, None]).exp_()
+    def own(self) -> Float[Tensor, "batch height width"]:
+        """The logarithm of the true class's probability; at void pixels that of some class."""
+        return self._own(self._log)
 
     @cached_property
-    def total(self) -> Float[Tensor, "batch height width"]:
-        """Their sum."""
-        return self.exponentials.sum(1)
+    def highest(self) -> Float[Tensor, "batch height width"]:
+        """The logarithm of the highest probability."""
+        return self._log.amax(1)
 
     @cached_property
     def probabilities(self) -> Float[Tensor, "batch channels height width"]:
-        """The softmax. Takes the place of `exponentials`, which are not to be used any more."""
-        return self.exponentials.mul_(self.total.reciprocal()[:, None])
-
-    def times(self, factors: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch channels height width"]:
-        """The softmax times a factor for each pixel. Takes its place, so it is the last thing to ask for."""
-        if "probabilities" in self.__dict__:
-            return self.probabilities.mul_(factors[:, None])
-        return self.exponentials.mul_((factors / self.total)[:, None])
+        """The softmax. To be written into by the last who asks."""
+        # These are read off the logarithm while it is there.
+        _ = self.own, self.highest
+        return self._log.exp_()
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,14 @@ class Tile(Pixels):
     """Pixels without graph that share one softmax.
 
     Attributes:
-        softmax: of the logits; the same object in tiles that differ in what is kept.
+        softmax: of the logits, if another tile has it already.
     """
 
-    softmax: Softmax = field(default_factory=lambda: Softmax(torch.empty(0)))
+    softmax: Softmax | None = None
+
+    @cached_property
+    def _softmax(self) -> Softmax:
+        return self.softmax or Softmax(self.logits, self.at_label)
 
     @cached_property
     def _weights(self) -> dict[tuple[float, ...] | None, Tensor]:
@@ -72,7 +75,7 @@ class Tile(Pixels):
         """See `Pixels.probabilities`."""
         if use_sigmoid or self.channels == 1:
             return super().probabilities(use_sigmoid=True)
-        return self.softmax.probabilities
+        return self._softmax.probabilities
 
     def surprise(self, *, use_sigmoid: bool) -> Float[Tensor, "batch height width"]:
         """See `Pixels.surprise`."""
@@ -82,36 +85,35 @@ class Tile(Pixels):
 
     @cached_property
     def _surprise(self) -> Float[Tensor, "batch height width"]:
-        softmax = self.softmax
-        return torch.where(self.valid, softmax.total.log() + (softmax.peak - self._own_logit), 0.0)
-
-    @cached_property
-    def _own_logit(self) -> Float[Tensor, "batch height width"]:
-        return self.at_label(self.logits)
+        return torch.where(self.valid, -self._softmax.own, 0.0)
 
     def surprise_of(self, doubts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """See `Pixels.surprise_of`: the same to the last digits of the numbers around 1, and many times as quick."""
         sure = doubts.abs()
         return (doubts + sure).mul_(0.5).sub_(sure.sigmoid_().log_())
 
-    def correct(self) -> Tensor:
+    def correct(self) -> Bool[Tensor, "batch height width"]:
         """See `Pixels.correct`."""
         if self.channels == 1:
             return super().correct()
-        return self.valid & (self._own_logit >= self.softmax.peak)
+        return self.valid & (self._softmax.own >= self._softmax.highest)
+
+    def keeping(self, kept: Bool[Tensor, "batch height width"]) -> "Tile":
+        """The same pixels and softmax with another choice among them."""
+        return Tile(self.logits, self.labels, self.ignore_index, kept, None, self._softmax)
 
     def gradient(self, slopes: Slopes) -> Float[Tensor, "batch channels height width"]:
-        """The gradient in the logits, from its parts. The last thing to ask for, as it uses the softmax up."""
+        """The gradient in the logits, from its parts. The last thing to ask for, as it writes into the softmax."""
         surprise, probabilities, result = slopes.surprise, slopes.probabilities, slopes.logits
-        if probabilities is not None:
-            own = self.softmax.probabilities
-            mean = torch.einsum("nchw,nchw->nhw", probabilities, own)
-            through = probabilities.sub_((mean if surprise is None else mean - surprise)[:, None]).mul_(own)
-        elif surprise is not None:
-            through = self.softmax.times(surprise)
-        else:
+        if surprise is None and probabilities is None:
             assert result is not None  # some loss has a gradient
             return result
+        through = self._softmax.probabilities
+        if probabilities is None:
+            through.mul_(surprise[:, None])
+        else:
+            mean = torch.einsum("nchw,nchw->nhw", probabilities, through)
+            through.mul_(probabilities.sub_((mean if surprise is None else mean - surprise)[:, None]))
         if surprise is not None:
             self.add_at_label(through, -surprise)
         return through if result is None else result.add_(through)

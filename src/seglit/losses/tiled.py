@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -14,10 +13,10 @@ from seglit.losses.pixel_mean import PixelMeanLoss
 from seglit.losses.pixel_sum import PixelSumLoss, Slopes
 from seglit.losses.ranks import Ranks
 from seglit.losses.scattered import chunks
-from seglit.losses.tile import Softmax, Tile
+from seglit.losses.tile import Tile
 from seglit.precision import full_precision
 from seglit.upsampling import Upsampling
-from seglit.workers import in_order
+from seglit.workers import workers
 
 Item = TypeVar("Item")
 TILE = {"cpu": 1 << 18}
@@ -106,7 +105,7 @@ class TiledPixels:
         needs_gradient = logits.requires_grad and torch.is_grad_enabled()
         self._gradient: Tensor | None = None
         self._surprise = logits.new_empty(0)
-        with torch.no_grad(), full_precision(logits.device):
+        with torch.no_grad(), full_precision(logits.device), workers(logits.device) as self._in_order:
             if needs_gradient and isinstance(alone, PixelMeanLoss):
                 self._gradient = self._zeros()
             pieces = self._plain() if sampler is None else self._sampled(sampler, ranks)
@@ -144,8 +143,9 @@ class TiledPixels:
             return Piece(image, {}, *self._share(place, self._tile(place, kept), of_image))
 
         total = self._zeros()
-        for piece in in_order(visit, self._places(), self.logits.device):
-            add(piece, total)
+        with full_precision(self.logits.device), workers(self.logits.device) as in_order:
+            for piece in in_order(visit, self._places()):
+                add(piece, total)
         return total
 
     @property
@@ -165,7 +165,7 @@ class TiledPixels:
         image, start, stop = place
         values = self.upsampling.values(self.logits.detach()[image], start, stop, self.dtype)[None]
         labels = self.upsampling.arranged(self.labels[image, start:stop])[None]
-        return Tile(values, labels, self.ignore_index, kept, None, Softmax(values))
+        return Tile(values, labels, self.ignore_index, kept)
 
     def _surprise_of(self, place: Place) -> Float[Tensor, "1 _ _"]:
         """The surprise in a tile, arranged."""
@@ -192,8 +192,8 @@ class TiledPixels:
             self._surprise_of(place).copy_(surprise)
             hard = surprise >= certain
             if certain < math.inf and not (by_pixel and hard.sum() < DENSE * hard.numel()):
-                return self._visit(place, replace(tile, kept=hard))
-            found = self._without_pixels(replace(tile, kept=torch.zeros_like(tile.valid))) if by_pixel else {}
+                return self._visit(place, tile.keeping(hard))
+            found = self._without_pixels(tile.keeping(torch.zeros_like(tile.valid))) if by_pixel else {}
             return Piece(place[0], found, said=False)
 
         places = self._places()
@@ -219,7 +219,7 @@ class TiledPixels:
     def _visited(self, visit: Callable[[Item], Piece], items: Iterable[Item]) -> list[Piece]:
         """What came of the visits; their gradients are added up, in order."""
         pieces = []
-        for piece in in_order(visit, items, self.logits.device):
+        for piece in self._in_order(visit, items):
             if self._gradient is not None:
                 add(piece, self._gradient)
             pieces.append(piece._replace(gradient=None))
@@ -233,7 +233,7 @@ class TiledPixels:
         if self._gradient is None:
             return Piece(place[0], found)
         (term,) = self.trained
-        part = tile if new is None else replace(tile, kept=new)
+        part = tile if new is None else tile.keeping(new)
         return Piece(place[0], found, *self._share(place, part, {(term, "sum"): self._gradient.new_ones(())}))
 
     def _share(self, place: Place, tile: Tile, coefficients: Mapping[Key, Tensor]) -> tuple[int, Tensor]:
@@ -319,8 +319,7 @@ class _Connected(torch.autograd.Function):
         nothing = [None] * (2 + len(gradients))
         if not given:
             return (None, *nothing)
-        with full_precision(logits.device):
-            return (ctx.pixels.gradient(given).to(logits.dtype), *nothing)
+        return (ctx.pixels.gradient(given).to(logits.dtype), *nothing)
 
 
 def _size(maps: Tensor) -> tuple[int, int]:
