@@ -1,0 +1,190 @@
+"""What the loop costs: microseconds per step above a bare PyTorch loop, with six loss terms logged.
+
+python scripts/bench_loop.py
+
+Three loops train the same tiny net on the same batch with the same criterion, optimizer and schedule: a bare one; that
+of seglit with its default callbacks and loggers; and seglit's with each value handed to `self.log` in every step, which
+is the usual way. Blocks of steps are interleaved; each overhead is the median over the rounds of a block's mean step
+less that of the bare block beside it.
+"""
+
+import contextlib
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from bench_common import finish, parser, print_header, row
+from seglit.build import Parts, build
+from seglit.config import compose
+from seglit.losses.ranks import ALONE
+from seglit.module import SegmentationModule
+
+SIZE, CLASSES, WARM = 16, 3, 40
+TERMS = {"loss_dice": "DiceLoss", "loss_focal": "FocalLoss"}
+"""Beside the cross-entropy; with it, and on both heads, six."""
+
+
+class UsualModule(SegmentationModule):
+    """Every value of every step by `self.log`."""
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        terms = self.criterion(self(batch["image"]), batch["labels"], self.align_corners, self.ranks)
+        for name, term in terms.items():
+            if term.ndim == 0:
+                self.log(f"train/{name}", term.detach(), prog_bar=name == "loss")
+        loss: Tensor = terms["loss"]
+        return loss
+
+
+class Repeated(Dataset[dict[str, Any]]):
+    """One batch, again and again."""
+
+    def __init__(self, batch: dict[str, Any], count: int) -> None:
+        self.batch, self.count = batch, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.batch
+
+
+class RepeatedData(LightningDataModule):
+    """That data set for training."""
+
+    def __init__(self, batch: dict[str, Any], count: int) -> None:
+        super().__init__()
+        self.loader = loader_of(batch, count)
+
+    def train_dataloader(self) -> Any:
+        return self.loader
+
+
+class Clock(Callback):
+    """Notes when each step begins."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.starts.append(time.perf_counter())
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.starts.append(time.perf_counter())
+
+
+def loader_of(batch: dict[str, Any], count: int) -> DataLoader[dict[str, Any]]:
+    return DataLoader(Repeated(batch, count), batch_size=None)
+
+
+def a_batch() -> dict[str, Any]:
+    torch.manual_seed(0)
+    labels = torch.randint(0, CLASSES, (2, SIZE, SIZE))
+    return {"image": torch.randn(2, 3, SIZE, SIZE), "labels": labels}
+
+
+def parts_of(folder: Path, steps: int) -> Parts:
+    """What a run of seglit with its defaults is made of, but a tiny net."""
+    terms = [
+        f"+model.criterion.{head}.losses.{name}._target_=seglit.losses.{loss}"
+        for head in ("decode", "aux")
+        for name, loss in TERMS.items()
+    ]
+    told = [
+        "data=folder",
+        f"data.root={folder}",
+        f"data.num_classes={CLASSES}",
+        "model.net.backbone.num_stages=2",
+        "model.net.backbone.base_channels=4",
+        "model.channels_last=false",
+        "trainer.accelerator=cpu",
+        f"trainer.max_steps={steps}",
+        f"trainer.val_check_interval={steps}",
+        "trainer.limit_val_batches=0",
+        "name=bench",
+        f"output_dir={folder}/run",
+        *terms,
+    ]
+    return build(compose(told))
+
+
+@contextlib.contextmanager
+def away() -> Iterator[None]:
+    """What the run writes goes nowhere."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def bare(steps: int) -> float:
+    """Microseconds per step of the same work without a framework."""
+    with tempfile.TemporaryDirectory() as folder, away():
+        module = parts_of(Path(folder), steps).module
+    net, criterion, optimizer = module.net.train(), module.criterion, module.build_optimizer()
+    assert module.make_scheduler is not None
+    schedule = module.make_scheduler(optimizer)
+    starts = []
+    for batch in loader_of(a_batch(), steps):
+        starts.append(time.perf_counter())
+        loss = criterion(net(batch["image"]), batch["labels"], module.align_corners, ALONE)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return mean_step([*starts, time.perf_counter()])
+
+
+def trained(steps: int, usual: bool) -> float:
+    """Microseconds per step under the Trainer."""
+    with tempfile.TemporaryDirectory() as folder, away():
+        parts = parts_of(Path(folder), steps)
+        module = parts.module
+        if usual:
+            module.__class__ = UsualModule
+        clock = Clock()
+        parts.trainer.callbacks.insert(0, clock)  # type: ignore[attr-defined]
+        for callback in parts.trainer.callbacks:  # type: ignore[attr-defined]
+            if type(callback).__name__ == "Progress":
+                # As on a terminal: into a file the bar is not drawn.
+                callback._console_kwargs = {"force_terminal": True, "file": io.StringIO()}
+        parts.trainer.fit(module, datamodule=RepeatedData(a_batch(), steps))
+    return mean_step(clock.starts)
+
+
+def mean_step(starts: list[float]) -> float:
+    return 1e6 * (starts[-1] - starts[WARM]) / (len(starts) - 1 - WARM)
+
+
+def main() -> None:
+    options = parser(__doc__).parse_args()
+    print_header()
+    steps, rounds = (200, 3) if options.short else (500, 7)
+    print(f"blocks of {steps} steps, the first {WARM} left out; median of {rounds} rounds")
+    found: dict[str, list[float]] = {"bare": [], "seglit": [], "usual": []}
+    for _ in range(rounds):
+        found["bare"].append(bare(steps))
+        found["seglit"].append(trained(steps, usual=False))
+        found["usual"].append(trained(steps, usual=True))
+    base = statistics.median(found["bare"])
+    over = {
+        name: statistics.median(value - beside for value, beside in zip(found[name], found["bare"], strict=True))
+        for name in ("seglit", "usual")
+    }
+    rows = [
+        row("bare step", base, None, "us"),
+        row("overhead per step, each value by self.log", over["usual"], None, "us"),
+        row("overhead per step, against each value by self.log", over["seglit"], over["usual"], "us"),
+    ]
+    finish(rows, options.json)
+
+
+if __name__ == "__main__":
+    main()
