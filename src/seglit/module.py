@@ -1,6 +1,6 @@
 """SegmentationModule: the one place where training meets Lightning."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -188,9 +188,9 @@ class SegmentationModule(LightningModule):
         """
         if self._to_log:
             names, values = zip(*self._named_terms(self._to_log), strict=True)
+            numbers = torch.cat(values)
             # The one time that the host waits for the device.
-            numbers = torch.cat(values).cpu()
-            self._hand_over(dict(zip(names, numbers.unbind(), strict=True)), optimizer.param_groups[0]["lr"])
+            self._hand_over(names, numbers.tolist(), numbers.dtype, optimizer.param_groups[0]["lr"])
             self._to_log = {}
 
     def _named_terms(self, terms: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
@@ -203,16 +203,19 @@ class SegmentationModule(LightningModule):
             labels = data.classes if isinstance(data, NamedClasses) else range(len(term))
             yield from zip((f"train/{name}/{label}" for label in labels), term.split(1), strict=True)
 
-    def _hand_over(self, terms: dict[str, Tensor], learning_rate: float) -> None:
+    def _hand_over(
+        self, names: Sequence[str], numbers: Sequence[float], dtype: torch.dtype, learning_rate: float
+    ) -> None:
         """To the loggers, the progress bar and the callbacks, as `self.log` would."""
         trainer = self.trainer
-        trainer.callback_metrics.update(terms | {"lr": torch.tensor(learning_rate)})
-        trainer.progress_bar_metrics.update({"train/loss": terms["train/loss"].item(), "lr": learning_rate})
+        terms = dict(zip(names, numbers, strict=True))
+        tensors = dict(zip(names, torch.tensor(numbers, dtype=dtype).unbind(), strict=True))
+        trainer.callback_metrics.update(tensors | {"lr": torch.tensor(learning_rate)})
+        trainer.progress_bar_metrics.update({"train/loss": terms["train/loss"], "lr": learning_rate})
         if trainer.loggers:
-            trainer.logged_metrics.update(terms)
-        numbers = {name: term.item() for name, term in terms.items()} | {"epoch": trainer.current_epoch}
+            trainer.logged_metrics.update(tensors)
         for logger in trainer.loggers:
-            logger.log_metrics(numbers, step=self.global_step)
+            logger.log_metrics(terms | {"epoch": trainer.current_epoch}, step=self.global_step)
             logger.save()
 
     @property
