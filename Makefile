@@ -6,11 +6,11 @@ READY := .venv/.ready
 ARGS ?=
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: help setup train test test-slow test-all check format bench docs build clean
+.PHONY: help setup train test test-slow test-all check format bench bench-check docs build clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY) ## make .venv and install the pinned packages and seglit itself
 
@@ -42,8 +42,11 @@ format: $(READY) ## mend lint and formatting where a tool can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## run every benchmark script
-	@for script in scripts/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(READY) ## run every benchmark and write docs/performance.md (ARGS="--only bench_loss.py")
+	$(BIN)/python scripts/performance.py $(ARGS)
+
+bench-check: $(READY) ## run the benchmarks in short; fails when a ratio fell below half of what is recorded
+	$(BIN)/python scripts/performance.py --check $(ARGS)
 
 docs: $(READY) ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

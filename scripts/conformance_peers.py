@@ -7,10 +7,8 @@ claims are those of each library's own documentation: a label that it ignores, c
 import argparse
 import importlib
 import importlib.metadata
-import importlib.util
 import json
 import sys
-import types
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import peers
 from seglit.losses import (
     CrossEntropyLoss,
     DiceLoss,
@@ -81,20 +80,9 @@ def torch_losses() -> dict[str, Subject]:
     return {"CrossEntropyLoss": plain, "CrossEntropyLoss+weight": weighted(WEIGHTS)}
 
 
-class Placeholders(types.ModuleType):
-    """The compiled operations of mmcv, which nothing here calls, by name."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (nn.Module,), {})
-
-
 def mmseg_losses() -> dict[str, Subject]:
     """MMSegmentation's, each through `loss_by_feat` of a decode head."""
-    if importlib.util.find_spec("mmcv._ext") is None:
-        sys.modules["mmcv._ext"] = Placeholders("mmcv._ext")
-        sys.modules["mmcv.ops"] = Placeholders("mmcv.ops")
+    peers.stand_in_for_mmcv_operations()
     losses = importlib.import_module("mmseg.models.losses")
     ohem = {"type": "OHEMPixelSampler", "thresh": THRESH, "min_kept": MIN_KEPT}
     by_count = {"type": "OHEMPixelSampler", "min_kept": MIN_KEPT}

@@ -11,28 +11,18 @@ that cannot be installed or imported is named on the page.
 import argparse
 import inspect
 import json
-import os
-import subprocess
 import sys
-import tempfile
-import venv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import peers
 from seglit.files import write_text
 from seglit.testing import LAWS, SAMPLER_LAWS
 
-ROOT = Path(__file__).resolve().parents[1]
-TARGET = ROOT / "docs" / "conformance.md"
-NEEDED = ["torch==2.14.1", "torchvision==0.29.1", "numpy", "jaxtyping", "hypothesis"]
-PEERS = {
-    "torch": [],
-    "mmseg": ["mmsegmentation==1.2.2", "mmengine==0.10.7", "mmcv-lite==2.1.0", "ftfy", "regex"],
-    "smp": ["segmentation-models-pytorch==0.6.0"],
-    "monai": ["monai==1.6.1"],
-    "torchmetrics": ["torchmetrics==1.9.0"],
-}
+TARGET = peers.ROOT / "docs" / "conformance.md"
+PEERS = "conformance_peers.py"
+ALONE = {"OMP_NUM_THREADS": "1"}
 TITLES = {
     "seglit": "seglit",
     "torch": "PyTorch",
@@ -65,12 +55,12 @@ BROKEN = ("breaks", "raises")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--environment", type=Path, default=Path(tempfile.gettempdir()) / "seglit-conformance")
+    parser.add_argument("--environment", type=Path, default=peers.ENVIRONMENT)
     parser.add_argument("--show", nargs=2, metavar=("LIBRARY:LOSS", "LAW"))
     options = parser.parse_args()
-    refused = prepared(options.environment)
+    refused = peers.prepared(options.environment)
     if options.show:
-        sys.exit(peers(options.environment, "--show", *options.show).returncode)
+        sys.exit(peers.run(options.environment, PEERS, "--show", *options.show, variables=ALONE).returncode)
     found = {library: judged(options.environment, library, refused) for library in TITLES}
     missed = [words for words, path, law, part in KNOWN if part not in told(found, path, law)]
     write_text(TARGET, page(found))
@@ -79,47 +69,12 @@ def main() -> None:
         sys.exit(f"not found: {missed}; broken by seglit: {broken}")
 
 
-def prepared(environment: Path) -> dict[str, str]:
-    """Make the environment where it is not complete; what could not be installed, and pip's last words."""
-    done = environment / "conformance.json"
-    wanted = json.dumps([NEEDED, PEERS])
-    if done.is_file():
-        stored = json.loads(done.read_text(encoding="utf-8"))
-        if stored["wanted"] == wanted:
-            return dict(stored["refused"])
-    venv.create(environment, clear=True, with_pip=True)
-    installed(environment, NEEDED, check=True)
-    refused = {}
-    for library, requirements in PEERS.items():
-        result = installed(environment, [*NEEDED[:2], *requirements], check=False)
-        if result.returncode != 0:
-            refused[library] = (result.stderr.strip().splitlines() or ["pip failed"])[-1]
-    done.write_text(json.dumps({"wanted": wanted, "refused": refused}), encoding="utf-8")
-    return refused
-
-
-def installed(environment: Path, requirements: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
-    command = [str(python(environment)), "-m", "pip", "install", "--quiet", *requirements]
-    return subprocess.run(command, check=check, capture_output=not check, text=True)
-
-
-def python(environment: Path) -> Path:
-    return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def peers(environment: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run conformance_peers.py among the other libraries."""
-    variables = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    command = [str(python(environment)), str(ROOT / "scripts" / "conformance_peers.py"), *arguments]
-    return subprocess.run(command, env=variables, cwd=environment, text=True, check=False, **options)
-
-
 def judged(environment: Path, library: str, refused: Mapping[str, str]) -> dict[str, Any]:
     """The verdicts on a library."""
     if library in refused:
         return {"missing": f"it could not be installed: {refused[library]}"}
     print(f"{library} ...", flush=True)
-    done = peers(environment, "--library", library, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = peers.run(environment, PEERS, "--library", library, variables=ALONE, capture_output=True)
     if done.returncode != 0:
         return {"missing": (done.stderr.strip().splitlines() or ["it failed without a word"])[-1]}
     return dict(json.loads(done.stdout.splitlines()[-1]))

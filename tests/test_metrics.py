@@ -12,7 +12,16 @@ from torch.testing import assert_close
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from reference import metrics as reference
-from seglit.metrics import ConfusionMatrix, image_matrices, scores
+from seglit import metrics
+from seglit.metrics import (
+    ConfusionByImage,
+    ConfusionMatrix,
+    PixelCounts,
+    image_matrices,
+    refuse_strangers,
+    scores,
+    unchecked_matrices,
+)
 
 IGNORE = [255, 0, -100, 254, 3]
 
@@ -199,11 +208,119 @@ def test_reset_and_one_whole_number_state() -> None:
 
 def test_devices_add_up() -> None:
     """What a sync does: gather every device's state, then reduce it by the state's own function."""
-    metrics = [ConfusionMatrix(4), ConfusionMatrix(4)]
+    parts = [ConfusionMatrix(4), ConfusionMatrix(4)]
     batches = [drawn(seed, 4, 255) for seed in (7, 8)]
-    for metric, (predictions, labels) in zip(metrics, batches, strict=True):
+    for metric, (predictions, labels) in zip(parts, batches, strict=True):
         metric.update(predictions, labels)
-    reduce = metrics[0]._reductions["matrix"]
-    gathered = reduce(torch.stack([metric.matrix for metric in metrics]))
+    reduce = parts[0]._reductions["matrix"]
+    gathered = reduce(torch.stack([metric.matrix for metric in parts]))
     both = counted(torch.cat([batch[0] for batch in batches]), torch.cat([batch[1] for batch in batches]), 4)
     assert torch.equal(gathered, both)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    classes=st.sampled_from([2, 9, 255, 256, 300]),
+    ignore_index=st.sampled_from([*IGNORE, 256, 10**6]),
+    dtypes=st.tuples(*[st.sampled_from([torch.uint8, torch.int32, torch.int64])] * 2),
+)
+def test_every_way_of_counting_finds_the_same(
+    seed: int, classes: int, ignore_index: int, dtypes: tuple[torch.dtype, torch.dtype]
+) -> None:
+    """In parts, as bytes or not, as a device does it: what counting one pixel after the other finds."""
+    predictions, labels = drawn(seed, classes, ignore_index)
+    fits = [map_.max() < 256 and map_.min() >= 0 for map_ in (predictions, labels)]
+    given = [
+        map_.to(dtype) if fit else map_ for map_, dtype, fit in zip((predictions, labels), dtypes, fits, strict=True)
+    ]
+    expected = torch.from_numpy(reference.confusion(predictions.numpy(), labels.numpy(), classes, ignore_index))
+    assert torch.equal(counted(given[0], given[1], classes, ignore_index), expected)
+    assert torch.equal(image_matrices(*given, classes, ignore_index).sum(0), expected)
+    matrices, bounds = unchecked_matrices(*given, classes, ignore_index)
+    assert torch.equal(matrices.sum(0), expected)
+    refuse_strangers(bounds, classes, ignore_index)
+
+
+def test_parts_of_many_pixels_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions, labels = drawn(6, 5, 255)
+    whole = counted(predictions, labels, 5)
+    monkeypatch.setattr(metrics, "PART", 8)
+    assert torch.equal(counted(predictions, labels, 5), whole)
+    assert torch.equal(counted(predictions, torch.where(labels == 255, 500, labels), 5, 500), whole)
+    with pytest.raises(ValueError, match="the label 7"):
+        counted(predictions, labels.masked_fill(labels == 3, 7), 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+@pytest.mark.parametrize("ignore_index", [255, 2, -100])
+@pytest.mark.parametrize(("at", "value", "named"), [("labels", 4, "label 4"), ("predictions", 5, "prediction 5")])
+def test_the_stranger_is_named_beside_void(
+    dtype: torch.dtype, ignore_index: int, at: str, value: int, named: str
+) -> None:
+    maps = {name: torch.tensor([[[0, 1, 2, 3]]]) for name in ("predictions", "labels")}
+    maps["labels"][..., 0] = ignore_index
+    maps[at][..., 3] = value
+    if dtype == torch.uint8 and ignore_index < 0:
+        maps["predictions"] = maps["predictions"].to(dtype)
+    else:
+        maps = {name: map_.to(dtype) for name, map_ in maps.items()}
+    with pytest.raises(ValueError, match=f"found the {named}, which is no class from 0 to 3"):
+        counted(maps["predictions"], maps["labels"], 4, ignore_index)
+
+
+@pytest.mark.parametrize("metric", [ConfusionMatrix(3), ConfusionByImage(3)])
+def test_an_update_does_not_wait_for_the_device(metric: PixelCounts) -> None:
+    """Whatever asks for a value of a tensor on the `meta` device raises."""
+    metric = metric.to("meta")
+    maps = torch.zeros(2, 2, 4, 4, dtype=torch.int64, device="meta").unbind(0)
+    numbers = [torch.arange(2)] if isinstance(metric, ConfusionByImage) else []
+    for _ in range(3):
+        metric.update(*maps, *numbers)
+    assert metric.bounds is not None
+
+
+def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the metrics put off on the CPU what they put off on a device."""
+    monkeypatch.setattr(metrics, "puts_off", lambda device: True)
+
+
+def test_what_is_put_off_is_done_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [drawn(seed, 4, 255) for seed in range(5)]
+    plain = ConfusionMatrix(4), ConfusionByImage(4)
+    put_off = ConfusionMatrix(4), ConfusionByImage(4)
+    for (matrix, by_image), later in ((plain, False), (put_off, True)):
+        with monkeypatch.context() as patch:
+            if later:
+                as_on_a_device(patch)
+                patch.setattr(metrics, "WAITING", 3 * 2 * 4 * 4)
+            for place, (predictions, labels) in enumerate(batches):
+                matrix.update(predictions, labels)
+                by_image.update(predictions, labels, torch.tensor([2 * place, 2 * place + 1]))
+    assert (len(put_off[1].rows), len(put_off[1].waiting)) == (4, 1)
+    assert torch.equal(plain[0].compute(), put_off[0].compute())
+    assert plain[1].compute().images == put_off[1].compute().images == 10
+    assert torch.equal(plain[1].compute().rows, put_off[1].compute().rows)
+    assert not put_off[1].waiting
+
+
+def test_a_stranger_on_a_device_is_refused_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_on_a_device(monkeypatch)
+    metric = ConfusionMatrix(4)
+    for labels in ([0, 255], [1, 9], [2, 3]):
+        metric.update(torch.zeros(1, 1, 2).long(), torch.tensor([[labels]]))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="the label 9, which is no class from 0 to 3 or the ignore_index 255"):
+            metric.compute()
+    metric.reset()
+    metric.update(torch.zeros(1, 1, 1).long(), torch.zeros(1, 1, 1).long())
+    assert metric.compute().sum() == 1
+
+
+def test_forward_keeps_what_was_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    as_on_a_device(monkeypatch)
+    maps, numbers = torch.zeros(1, 1, 1).long(), torch.tensor([0])
+    metric = ConfusionByImage(4)
+    metric.update(maps, maps, numbers)
+    assert metric(maps, maps, numbers + 1).images == 1
+    assert metric.compute().rows.tolist() == [[0, 0, 0, 1], [1, 0, 0, 1]]

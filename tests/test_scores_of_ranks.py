@@ -188,3 +188,22 @@ def test_counts_beyond_32_bits() -> None:
     counts = ImageCounts(3, rows)
     assert counts.matrix(3).diagonal().tolist() == [3 * big] * 3
     assert miou_interval(counts, 3) == (1.0, 1.0)
+
+
+def test_each_image_of_a_batch_is_one() -> None:
+    together, apart = ConfusionByImage(CLASSES), ConfusionByImage(CLASSES)
+    predictions, labels = torch.randint(0, CLASSES, (2, 3, 8, 9), generator=torch.Generator().manual_seed(0))
+    together.update(predictions, labels, torch.arange(3))
+    for image in range(3):
+        apart.update(predictions[image : image + 1], labels[image : image + 1], torch.tensor([image]))
+    assert together.compute().images == 3
+    assert torch.equal(together.compute().rows, apart.compute().rows)
+
+
+def test_a_matrix_that_was_handed_out_stays_as_it_was() -> None:
+    metric = ConfusionMatrix(CLASSES)
+    metric.update(*image_maps(0))
+    first = metric.compute()
+    before = first.clone()
+    metric.update(*image_maps(1))
+    assert torch.equal(first, before)

@@ -1,16 +1,76 @@
 """Every score of a segmentation from one confusion matrix of whole pixel counts, and such counts of each image."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float64, Int64, Integer
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+BYTES = 256
+Pixels = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
+"""A map in a row."""
+PART = 2**18
+"""Pixels that are counted at a time on the CPU."""
+WAITING = 2**22
+"""Counts that wait on a device before those of its images that are zero are dropped: 32 MiB."""
 
-class ConfusionMatrix(Metric):
+
+def puts_off(device: torch.device) -> bool:
+    """Whether asking for a value would make the program wait for the device."""
+    return device.type != "cpu"
+
+
+class PixelCounts(Metric):
+    """Counts the pixels of batches without making a device wait: what would do so is put off until `settle`.
+
+    On the CPU nothing is put off.
+    """
+
+    is_differentiable = False
+    higher_is_better = None
+    full_state_update = False
+
+    def __init__(self, num_classes: int, ignore_index: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.bounds: Tensor | None = None
+
+    def counted(self, predictions: Tensor, labels: Tensor) -> Int64[Tensor, "batch classes classes"]:
+        """The matrix of each image, whose strangers, on a device, `settle` refuses."""
+        refuse_other_shapes(predictions, labels)
+        if not puts_off(labels.device):
+            return image_matrices(predictions, labels, self.num_classes, self.ignore_index)
+        matrices, bounds = unchecked_matrices(predictions, labels, self.num_classes, self.ignore_index)
+        self.bounds = bounds if self.bounds is None else wider(self.bounds.to(bounds.device), bounds)
+        return matrices
+
+    def settle(self) -> None:
+        """Do what was put off.
+
+        Raises:
+            ValueError: See `image_matrices`; then there is no result until `reset`.
+        """
+        if self.bounds is not None:
+            refuse_strangers(self.bounds, self.num_classes, self.ignore_index)
+            self.bounds = None
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        super().reset()
+        self.bounds = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The result of one batch, which is counted too."""
+        self.settle()  # as the states are reset and restored meanwhile
+        return super().forward(*args, **kwargs)
+
+
+class ConfusionMatrix(PixelCounts):
     """Pixels counted by true class (row) and predicted class (column).
 
     The counts are int64, so they stay exact over any data set, add up over devices, and give the same scores however
@@ -25,18 +85,12 @@ class ConfusionMatrix(Metric):
         ValueError: If there are fewer than two classes.
     """
 
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
-
     matrix: Tensor
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
-        super().__init__()
+        super().__init__(num_classes, ignore_index)
         if num_classes < 2:
             raise ValueError(f"num_classes must be 2 or more, got {num_classes}")
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
         self.add_state("matrix", default=torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(
@@ -45,14 +99,18 @@ class ConfusionMatrix(Metric):
         """Count the pixels of a batch.
 
         Raises:
-            ValueError: See `image_matrices`.
+            ValueError: See `image_matrices`; on a device `compute` raises what needs a look at the values.
         """
-        self.matrix += image_matrices(predictions, labels, self.num_classes, self.ignore_index).sum(0)
+        if not puts_off(labels.device):
+            refuse_other_shapes(predictions, labels)
+            self.matrix += pixel_counts(predictions.flatten(), labels.flatten(), self.num_classes, self.ignore_index)
+        else:
+            self.matrix += self.counted(predictions, labels).sum(0)
 
     def compute(self) -> Int64[Tensor, "classes classes"]:
         """The counts so far, of all devices: rows are the truth, columns the prediction."""
-        # A copy, as the next update adds to the state in place.
-        return self.matrix.clone()
+        self.settle()
+        return self.matrix
 
 
 class ImageCounts(NamedTuple):
@@ -83,7 +141,7 @@ class ImageCounts(NamedTuple):
         return areas
 
 
-class ConfusionByImage(Metric):
+class ConfusionByImage(PixelCounts):
     """Pixels counted by image, true class and predicted class, which tells how a score varies over images.
 
     Takes 32 bytes for each pair of classes that occurs in an image, so at most 32 times the square of its number of
@@ -94,17 +152,12 @@ class ConfusionByImage(Metric):
         ignore_index: As there.
     """
 
-    is_differentiable = False
-    higher_is_better = None
-    full_state_update = False
-
     images: Tensor
     rows: list[Tensor] | Tensor
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
+        super().__init__(num_classes, ignore_index)
+        self.waiting: list[tuple[Tensor, Tensor]] = []
         self.add_state("images", default=torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
@@ -125,18 +178,50 @@ class ConfusionByImage(Metric):
         Raises:
             ValueError: See `image_matrices`.
         """
-        matrices = image_matrices(predictions, labels, self.num_classes, self.ignore_index)
-        image, truth, prediction = matrices.nonzero(as_tuple=True)
-        pixels = matrices[image, truth, prediction]
-        assert isinstance(self.rows, list)  # joined only while devices are
-        self.rows.append(torch.stack([numbers.to(image.device)[image], truth, prediction, pixels], dim=1))
+        matrices = self.counted(predictions, labels)
         self.images += len(numbers)
+        self.waiting.append((numbers, matrices))
+        # Where there is something is known on a device only after a wait for it.
+        if not puts_off(matrices.device) or sum(counts.numel() for _, counts in self.waiting) > WAITING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Keep of the images that wait the pairs of classes that occur.
+
+        Raises:
+            ValueError: See `image_matrices`; then there is no result until `reset`.
+        """
+        super().settle()
+        for numbers, matrices in self.waiting:
+            # By NumPy for the reason that `byte_counts` gives.
+            places, counts = numbers.cpu().numpy(), matrices.cpu().numpy()
+            image, truth, prediction = counts.nonzero()
+            rows = np.stack([places[image], truth, prediction, counts[image, truth, prediction]], axis=1)
+            assert isinstance(self.rows, list)  # joined only while devices are
+            self.rows.append(torch.from_numpy(rows).to(matrices.device))
+        self.waiting = []
+
+    def reset(self) -> None:
+        """Forget all counts."""
+        super().reset()
+        self.waiting = []
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Join the counts of all devices."""
+        self.settle()  # as it joins the states alone
+        super().sync(*args, **kwargs)
 
     def compute(self) -> ImageCounts:
         """The counts so far, of all devices, in the order of the images."""
+        self.settle()
         rows = dim_zero_cat(self.rows).cpu() if len(self.rows) else torch.zeros(0, 4, dtype=torch.int64)
         # The rows of an image are in order already.
         return ImageCounts(int(self.images), rows[rows[:, 0].argsort(stable=True)])
+
+
+def wider(one: Int64[Tensor, "2 2"], other: Int64[Tensor, "2 2"]) -> Int64[Tensor, "2 2"]:
+    """The bounds of both: the least values in the first row, the greatest in the second."""
+    return torch.stack([torch.minimum(one[0], other[0]), torch.maximum(one[1], other[1])])
 
 
 def image_matrices(
@@ -151,36 +236,127 @@ def image_matrices(
         ValueError: If the two differ in shape, if a label is neither a class nor `ignore_index`, or if a prediction,
             under an ignored pixel too, is no class.
     """
+    refuse_other_shapes(predictions, labels)
+    if not puts_off(labels.device):
+        matrices = torch.from_numpy(np.zeros((len(labels), num_classes, num_classes), dtype=np.int64))
+        for matrix, of_image, truth in zip(matrices, predictions, labels, strict=True):
+            matrix += pixel_counts(of_image.flatten(), truth.flatten(), num_classes, ignore_index)
+        return matrices
+    matrices, bounds = unchecked_matrices(predictions, labels, num_classes, ignore_index)
+    refuse_strangers(bounds, num_classes, ignore_index)
+    return matrices
+
+
+def pixel_counts(
+    predictions: Integer[Tensor, " pixels"],
+    labels: Integer[Tensor, " pixels"],
+    num_classes: int,
+    ignore_index: int,
+) -> Int64[Tensor, "classes classes"]:
+    """The confusion matrix of pixels on the CPU, in memory that does not grow with their number.
+
+    Raises:
+        ValueError: See `image_matrices`.
+    """
+    matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    for part, truth in zip(torch.split(predictions, PART), torch.split(labels, PART), strict=True):
+        maps = part.numpy(), truth.numpy()
+        if num_classes <= BYTES and all(is_bytes(values) for values in maps):
+            matrix += torch.from_numpy(byte_counts(*maps, num_classes, ignore_index))
+        else:
+            counts, bounds = unchecked_matrices(part.view(1, 1, -1), truth.view(1, 1, -1), num_classes, ignore_index)
+            refuse_strangers(bounds, num_classes, ignore_index)
+            matrix += counts[0]
+    return matrix
+
+
+def is_bytes(values: Pixels) -> bool:
+    """Whether all values are from 0 to 255."""
+    return values.dtype == np.uint8 or int(np.bitwise_or.reduce(values)) >> 8 == 0
+
+
+def byte_counts(
+    predictions: Pixels, labels: Pixels, num_classes: int, ignore_index: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """The confusion matrix of values from 0 to 255.
+
+    Void and strangers are counted like any class, each in a row or column of its own, and are looked for in the counts.
+    By NumPy, as a dozen short operations of torch wait for all threads a dozen times: on a machine whose cores are busy
+    loading images that takes a hundred times as long.
+
+    Raises:
+        ValueError: See `image_matrices`.
+    """
+    cells = np.left_shift(labels, 8, dtype=np.uint16, casting="unsafe")
+    np.bitwise_or(cells, predictions, out=cells, dtype=np.uint16, casting="unsafe")
+    counts = np.bincount(cells, minlength=BYTES * BYTES).astype(np.int64, copy=False).reshape(BYTES, BYTES)
+    matrix = counts[:num_classes, :num_classes]
+    void = counts[ignore_index, :num_classes] if num_classes <= ignore_index < BYTES else counts[0, :0]
+    if matrix.sum() + void.sum() != len(labels):
+        found_predictions, found_labels = counts.sum(0), counts.sum(1)
+        if 0 <= ignore_index < BYTES:
+            found_labels[ignore_index] = 0
+        highest = [int(np.flatnonzero(found).max(initial=0)) for found in (found_labels, found_predictions)]
+        refuse_strangers(torch.tensor([[0, 0], highest]), num_classes, ignore_index)
+    if 0 <= ignore_index < num_classes:
+        matrix[ignore_index] = 0
+    return matrix
+
+
+def unchecked_matrices(
+    predictions: Integer[Tensor, "batch height width"],
+    labels: Integer[Tensor, "batch height width"],
+    num_classes: int,
+    ignore_index: int,
+) -> tuple[Int64[Tensor, "batch classes classes"], Int64[Tensor, "2 2"]]:
+    """The confusion matrix of each image, without waiting for the device, and the bounds for `refuse_strangers`.
+
+    Those are the least, then the greatest, of the labels without the ignored one and of the predictions. Strangers
+    are counted somewhere.
+    """
+    images = len(labels)
+    if labels.numel() == 0:
+        return labels.new_zeros(images, num_classes, num_classes, dtype=torch.int64), labels.new_zeros(2, 2).long()
+    predictions, labels = predictions.long(), labels.long()
+    # Ignored pixels go to a row below the matrix: one pass, where selecting by a mask would copy both maps.
+    ignored = labels == ignore_index
+    known, predicted = torch.aminmax(labels.masked_fill(ignored, 0)), torch.aminmax(predictions)
+    bounds = torch.stack([known.min, predicted.min, known.max, predicted.max]).view(2, 2)
+    size = (num_classes + 1) * num_classes
+    cells = labels.masked_fill(ignored, num_classes).clamp_(0, num_classes).mul_(num_classes)
+    cells += predictions.clamp(0, num_classes - 1)
+    cells += torch.arange(0, images * size, size, device=cells.device).view(-1, 1, 1)
+    if cells.device.type == "cpu":
+        counts = torch.bincount(cells.flatten(), minlength=images * size)
+    else:  # there bincount waits for the greatest cell
+        counts = cells.new_zeros(images * size).scatter_add_(0, cells.flatten(), torch.ones_like(cells).flatten())
+    return counts.view(images, num_classes + 1, num_classes)[:, :num_classes], bounds
+
+
+def refuse_other_shapes(predictions: Tensor, labels: Tensor) -> None:
+    """Refuse maps that do not lie upon each other.
+
+    Raises:
+        ValueError: Names both shapes.
+    """
     if predictions.shape != labels.shape:
         raise ValueError(
             f"predictions and labels must have one shape, got {tuple(predictions.shape)} and {tuple(labels.shape)}"
         )
-    images = len(labels)
-    if labels.numel() == 0:
-        return torch.zeros(images, num_classes, num_classes, dtype=torch.int64, device=labels.device)
-    predictions, labels = predictions.long(), labels.long()
-    # Ignored pixels go to a row below the matrix: one pass, where selecting by a mask would copy both maps.
-    ignored = labels == ignore_index
-    refuse_strangers("label", labels.masked_fill(ignored, 0), num_classes, f" or the ignore_index {ignore_index}")
-    refuse_strangers("prediction", predictions, num_classes, "")
-    size = (num_classes + 1) * num_classes
-    cells = labels.masked_fill(ignored, num_classes).mul_(num_classes).add_(predictions)
-    cells += torch.arange(0, images * size, size, device=cells.device).view(-1, 1, 1)
-    counts = torch.bincount(cells.flatten(), minlength=images * size)
-    return counts.view(images, num_classes + 1, num_classes)[:, :num_classes]
 
 
-def refuse_strangers(name: str, values: Int64[Tensor, "batch height width"], num_classes: int, otherwise: str) -> None:
-    """Refuse a map that holds something else than classes.
+def refuse_strangers(bounds: Int64[Tensor, "2 2"], num_classes: int, ignore_index: int) -> None:
+    """Refuse maps that hold something else than classes, by the least and greatest value of each.
 
     Raises:
-        ValueError: Names the greatest or least such value, and what there may be `otherwise`.
+        ValueError: Names the greatest or least such value, and what there may be.
     """
-    low, high = (int(bound) for bound in torch.stack(torch.aminmax(values)).tolist())
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"found the {name} {low if low < 0 else high}, which is no class from 0 to {num_classes - 1}{otherwise}"
-        )
+    otherwise = {"label": f" or the ignore_index {ignore_index}", "prediction": ""}
+    for (name, more), low, high in zip(otherwise.items(), *bounds.tolist(), strict=True):
+        if low < 0 or high >= num_classes:
+            raise ValueError(
+                f"found the {name} {low if low < 0 else high}, which is no class from 0 to {num_classes - 1}{more}"
+            )
 
 
 @dataclass(frozen=True)

@@ -432,3 +432,12 @@ def test_what_the_sampler_kept_is_told() -> None:
     absent = head("ce", "thresh")(logits, labels.masked_fill(labels == 2, 1))
     assert absent["kept_share_by_class"][2].isnan()
     assert "kept_share" not in head("ce")(logits, labels)
+
+
+def test_compat_averages_sigmoids_of_valid_pixels_over_channels() -> None:
+    """As MMSegmentation 1.2, whose mask of valid pixels has the channels of the logits."""
+    logits, labels = draw()
+    theirs = HeadCriterion({"loss_ce": CrossEntropyLoss(use_sigmoid=True, avg_non_ignore=True)}, compat="mmseg-1.2")
+    target = torch.nn.functional.one_hot(labels.masked_fill(labels == 255, 0), 4).movedim(-1, 1).double()
+    terms = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    assert_close(theirs(logits, labels)["loss_ce"], terms.movedim(1, -1)[labels != 255].mean(), rtol=1e-6, atol=0)

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from seglit.losses import mmseg
 from seglit.losses.loss import Loss
 from seglit.losses.ohem import OHEMPixelSampler
+from seglit.losses.pixel_sum import PixelSumLoss
 from seglit.losses.pixels import Pixels
 from seglit.losses.ranks import ALONE, Ranks
+from seglit.losses.tiled import TiledPixels
 
 Compat = Literal["mmseg-0.25", "mmseg-1.2"]
 Key = TypeVar("Key", bound=Hashable)
@@ -101,6 +103,7 @@ class HeadCriterion(nn.Module):
         labels: Int64[Tensor, "batch height width"],
         align_corners: bool = False,
         ranks: Ranks = ALONE,
+        tiled: bool = True,
     ) -> dict[str, Float[Tensor, "..."]]:
         """The terms of this head, and what is watched beside them.
 
@@ -115,13 +118,31 @@ class HeadCriterion(nn.Module):
             labels: class indices, and `ignore_index` where nobody knows.
             align_corners: how the head that made the logits upsamples.
             ranks: who shares the batch; the terms are those of the whole of it, on each rank.
+            tiled: where the losses allow it, see `tiles`, never have all logits at full resolution.
         """
         with torch.autocast(logits.device.type, enabled=False):
-            pixels = self.pixels(logits, labels, align_corners, ranks)
+            pixels = self.pixels(logits, labels, align_corners, ranks, tiled)
             return self.terms(pixels, summed(self.totals(pixels), ranks))
 
-    def pixels(self, logits: Tensor, labels: Tensor, align_corners: bool = False, ranks: Ranks = ALONE) -> Pixels:
-        """The logits at the size of the labels, in float32 at least, and the sampler's choice among them."""
+    @property
+    def tiles(self) -> bool:
+        """Whether the losses can be computed a tile at a time: each is a formula of sums over pixels."""
+        return self.compat is None and all(loss.is_pixel_sum for loss in self.named_losses().values())
+
+    def pixels(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        align_corners: bool = False,
+        ranks: Ranks = ALONE,
+        tiled: bool = False,
+    ) -> Pixels | TiledPixels:
+        """The pixels at the size of the labels, in float32 at least, and the sampler's choice among them.
+
+        All at once, or `tiled` where the losses allow it.
+        """
+        if tiled and self.tiles:
+            return self._tiled(logits, labels, align_corners, ranks)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if logits.shape[-2:] != labels.shape[-2:]:
             logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=align_corners)
@@ -133,19 +154,36 @@ class HeadCriterion(nn.Module):
             limit = self.sampler.limit(surprise, pixels.valid, ranks)
             return replace(pixels, kept=pixels.valid & (surprise >= limit), limit=limit)
 
-    def totals(self, pixels: Pixels) -> Totals:
+    def _tiled(self, logits: Tensor, labels: Tensor, align_corners: bool, ranks: Ranks) -> TiledPixels:
+        losses = {name: loss for name, loss in self.losses.items() if isinstance(loss, PixelSumLoss)}
+        return TiledPixels(
+            logits,
+            labels,
+            losses,
+            {name for name in losses if name.startswith(TRAINED)},
+            self.sampler,
+            use_sigmoid=self.use_sigmoid,
+            ignore_index=self.ignore_index,
+            align_corners=align_corners,
+            ranks=ranks,
+        )
+
+    def totals(self, pixels: Pixels | TiledPixels) -> Totals:
         """What `terms` needs to know of the batch, by term and name; sums over its images."""
+        if isinstance(pixels, TiledPixels):
+            return pixels.totals()
         if self.compat is not None:
             return {}
         totals: Totals = {}
         for name, loss in self.named_losses().items():
             with torch.set_grad_enabled(torch.is_grad_enabled() and name.startswith(TRAINED)):
                 totals |= {(name, key): value for key, value in loss.counted_totals(pixels).items()}
-        return totals | {("", key): value for key, value in self._counts(pixels).items()}
+        return totals | {("", key): value.sum(0) if value.ndim else value for key, value in pixels.counts().items()}
 
-    def terms(self, pixels: Pixels, totals: Totals) -> dict[str, Float[Tensor, "..."]]:
+    def terms(self, pixels: Pixels | TiledPixels, totals: Totals) -> dict[str, Float[Tensor, "..."]]:
         """The terms, and what is watched, from the totals of this batch or of a greater one that it is a part of."""
         if self.compat is not None:
+            assert isinstance(pixels, Pixels)  # nothing is tiled there
             terms = mmseg.terms(self.named_losses(), self.sampler, pixels, self.compat)
             return {name: self.weight * term for name, term in terms.items()} | {"acc_seg": mmseg.accuracy(pixels)}
         terms = {}
@@ -159,14 +197,6 @@ class HeadCriterion(nn.Module):
             watched |= {"kept_share": kept.sum() / valid, "kept_thresh": torch.exp(-pixels.limit)}
             watched |= {"kept_share_by_class": kept / totals["", "valid_by_class"]}
         return terms | watched
-
-    def _counts(self, pixels: Pixels) -> dict[str, Tensor]:
-        chosen = {"valid": pixels.valid, "correct": pixels.correct()}
-        counts = {name: places.sum() for name, places in chosen.items()}
-        if pixels.kept is not None:
-            counts |= {"kept_by_class": pixels.class_counts(pixels.counted)}
-            counts |= {"valid_by_class": pixels.class_counts(pixels.valid)}
-        return {name: count.to(pixels.logits.dtype) for name, count in counts.items()}
 
     def check(self, num_classes: int, channels: int) -> None:
         """Refuse losses that do not fit the head's classes and channels.
@@ -232,19 +262,24 @@ class SegmentationCriterion(nn.Module):
     Args:
         decode: that of the decode head.
         aux: that of the auxiliary head which is called so; None if there is none.
+        tiled: compute the losses of a head a tile at a time where they allow it, which takes a small part of the
+            memory and of the time; false has all logits at full resolution. The numbers are the same.
         **more: those of further auxiliary heads, by their names.
 
     Raises:
         ValueError: if one is no `HeadCriterion`.
     """
 
-    def __init__(self, decode: HeadCriterion, aux: HeadCriterion | None = None, **more: HeadCriterion) -> None:
+    def __init__(
+        self, decode: HeadCriterion, aux: HeadCriterion | None = None, tiled: bool = True, **more: HeadCriterion
+    ) -> None:
         super().__init__()
         heads = {"decode": decode} | ({} if aux is None else {"aux": aux}) | more
         for name, head in heads.items():
             if not isinstance(head, HeadCriterion):
                 raise ValueError(f"criterion.{name}: must be a HeadCriterion, got {type(head).__name__}")
         self.heads = nn.ModuleDict(heads)
+        self.tiled = tiled
 
     def head_criteria(self) -> dict[str, HeadCriterion]:
         """The criteria by head."""
@@ -282,17 +317,17 @@ class SegmentationCriterion(nn.Module):
         labels: Int64[Tensor, "batch height width"],
         align_corners: Mapping[str, bool] | None = None,
         ranks: Ranks = ALONE,
-    ) -> dict[str, Pixels]:
+    ) -> dict[str, Pixels | TiledPixels]:
         """The pixels of each head; see `HeadCriterion.pixels`."""
         if set(outputs) != set(self.heads):
             raise ValueError(f"criterion: heads {sorted(self.heads)} but outputs of {sorted(outputs)}")
         aligned = align_corners or {}
         return {
-            name: head.pixels(outputs[name], labels, aligned.get(name, False), ranks)
+            name: head.pixels(outputs[name], labels, aligned.get(name, False), ranks, self.tiled)
             for name, head in self.head_criteria().items()
         }
 
-    def totals(self, pixels: Mapping[str, Pixels]) -> AllTotals:
+    def totals(self, pixels: Mapping[str, Pixels | TiledPixels]) -> AllTotals:
         """The totals of each head; see `HeadCriterion.totals`."""
         return {
             (name, *key): value
@@ -300,7 +335,7 @@ class SegmentationCriterion(nn.Module):
             for key, value in head.totals(pixels[name]).items()
         }
 
-    def terms(self, pixels: Mapping[str, Pixels], totals: AllTotals) -> dict[str, Float[Tensor, "..."]]:
+    def terms(self, pixels: Mapping[str, Pixels | TiledPixels], totals: AllTotals) -> dict[str, Float[Tensor, "..."]]:
         """`loss`, then the terms of each head; see `HeadCriterion.terms`."""
         terms = {
             f"{name}.{term}": value

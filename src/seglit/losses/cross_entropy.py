@@ -1,11 +1,14 @@
 """Cross-entropy, over a softmax or over independent sigmoids."""
 
-import torch.nn.functional as F
+from collections.abc import Mapping
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from seglit.losses.loss import ClassWeight
 from seglit.losses.pixel_mean import Divisor, PixelMeanLoss
+from seglit.losses.pixel_sum import Slopes
 from seglit.losses.pixels import Pixels
 
 
@@ -38,7 +41,20 @@ class CrossEntropyLoss(PixelMeanLoss):
         """See `PixelMeanLoss.pixel_loss`."""
         if not self.use_sigmoid:
             return pixels.surprise(use_sigmoid=False)
-        return F.binary_cross_entropy_with_logits(pixels.logits, pixels.one_hot(), reduction="none").sum(1)
+        return pixels.surprise_of(pixels.doubts()).sum(1)
+
+    def surprise_slope(self, pixels: Pixels) -> Float[Tensor, ""] | None:
+        """See `PixelMeanLoss.surprise_slope`."""
+        return None if self.use_sigmoid else torch.ones_like(pixels.logits[0, 0, 0, 0])
+
+    def slopes(self, pixels: Pixels, coefficients: Mapping[str, Tensor]) -> Slopes:
+        """See `PixelSumLoss.slopes`: of a sigmoid, what it has too much of the truth."""
+        if not self.use_sigmoid:
+            return super().slopes(pixels, coefficients)
+        weight = pixels.weight(self.class_weight) * (coefficients["sum"] / self.parts_of(pixels))
+        gradient = pixels.probabilities(use_sigmoid=True) * weight[:, None]
+        pixels.add_at_label(gradient, -weight)
+        return Slopes(logits=gradient)
 
     def check(self, num_classes: int, channels: int, *, sampled: bool) -> None:
         """See `Loss.check`."""

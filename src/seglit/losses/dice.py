@@ -1,6 +1,5 @@
 """Soft Dice loss."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -49,19 +48,13 @@ class DiceLoss(OverlapLoss):
         self.smooth = smooth
         self.exponent = exponent
 
-    def image_sums(
-        self,
-        probabilities: Float[Tensor, "batch channels pixels"],
-        one_hot: Float[Tensor, "batch channels pixels"],
-        weight: Float[Tensor, "batch 1 pixels"],
-    ) -> Float[Tensor, "sums batch channels"]:
-        """See `OverlapLoss.image_sums`."""
-        both = (weight * probabilities * one_hot).sum(2)
-        either = (weight * (probabilities**self.exponent + one_hot)).sum(2)
-        return torch.stack([both, either])
+    @property
+    def power(self) -> int:
+        """See `OverlapLoss.power`."""
+        return self.exponent
 
-    def formula(self, sums: Float[Tensor, "sums images channels"]) -> Float[Tensor, "images channels"]:
+    def formula(self, sums: Float[Tensor, "images 3 channels"]) -> Float[Tensor, "images channels"]:
         """See `OverlapLoss.formula`."""
-        both, either = sums
-        loss: Tensor = 1 - (2 * both + self.smooth) / (either + self.smooth)
+        right, predicted, labelled = sums.unbind(1)
+        loss: Tensor = 1 - (2 * right + self.smooth) / (predicted + labelled + self.smooth)
         return loss

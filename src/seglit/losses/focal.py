@@ -1,15 +1,15 @@
 """Focal loss: cross-entropy that fades for pixels already right."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from seglit.losses.loss import ClassWeight
 from seglit.losses.pixel_mean import Divisor, PixelMeanLoss
-from seglit.losses.pixels import Pixels
+from seglit.losses.pixel_sum import Slopes
+from seglit.losses.pixels import Pixels, table
 
 
 class FocalLoss(PixelMeanLoss):
@@ -57,19 +57,47 @@ class FocalLoss(PixelMeanLoss):
         """See `PixelMeanLoss.pixel_loss`."""
         if not self.use_sigmoid:
             surprise = pixels.surprise(use_sigmoid=False)
-            loss = faded(surprise, self.gamma)
-            if self.alpha is None:
-                return loss
-            alpha = self.alpha if isinstance(self.alpha, tuple) else (self.alpha,) * pixels.num_classes
-            return loss * pixels.logits.new_tensor(alpha)[pixels.target]
-        target = pixels.one_hot()
-        surprise = F.binary_cross_entropy_with_logits(pixels.logits, target, reduction="none")
-        loss = faded(surprise, self.gamma)
-        if self.alpha is not None:
-            by_channel = pixels.logits.new_tensor(self.alpha)
-            by_channel = by_channel[:, None, None] if by_channel.ndim else by_channel
-            loss = loss * (by_channel * target + (1 - by_channel) * (1 - target))
-        return loss.sum(1)
+            return faded(surprise, contrary(surprise), self.gamma) * self._alpha_of(pixels)
+        doubts = pixels.doubts()
+        return (faded(pixels.surprise_of(doubts), doubts.sigmoid(), self.gamma) * self._alphas(pixels)).sum(1)
+
+    def surprise_slope(self, pixels: Pixels) -> Float[Tensor, "batch height width"] | None:
+        """See `PixelMeanLoss.surprise_slope`."""
+        if self.use_sigmoid:
+            return None
+        surprise = pixels.surprise(use_sigmoid=False)
+        return faded_slope(surprise, contrary(surprise), self.gamma) * self._alpha_of(pixels)
+
+    def slopes(self, pixels: Pixels, coefficients: Mapping[str, Tensor]) -> Slopes:
+        """See `PixelSumLoss.slopes`."""
+        if not self.use_sigmoid:
+            return super().slopes(pixels, coefficients)
+        doubts = pixels.doubts()
+        wrong = doubts.sigmoid()
+        weight = pixels.weight(self.class_weight) * (coefficients["sum"] / self.parts_of(pixels))
+        gradient = faded_slope(pixels.surprise_of(doubts), wrong, self.gamma).mul_(wrong).mul_(weight[:, None])
+        gradient *= self._alphas(pixels)
+        # There the doubt falls where the logit rises.
+        pixels.add_at_label(gradient, -2 * pixels.at_label(gradient))
+        return Slopes(logits=gradient)
+
+    def _alpha_of(self, pixels: Pixels) -> Float[Tensor, "batch height width"] | float:
+        """The weight of each pixel's true class."""
+        if isinstance(self.alpha, tuple):
+            return table(self.alpha, pixels.logits.dtype, pixels.logits.device)[pixels.target]
+        return 1.0 if self.alpha is None else self.alpha
+
+    def _alphas(self, pixels: Pixels) -> Float[Tensor, "batch channels height width"] | float:
+        """The weight of each channel: alpha at the true class, what is left to one at the others."""
+        if self.alpha is None:
+            return 1.0
+        numbers = self.alpha if isinstance(self.alpha, tuple) else (self.alpha,) * pixels.channels
+        alpha = table(numbers, pixels.logits.dtype, pixels.logits.device)
+        factors = (1 - alpha)[:, None, None].expand_as(pixels.logits).clone()
+        # One channel is that of class 1, to which alone something is added.
+        own = alpha if pixels.channels == 1 else alpha[pixels.target]
+        pixels.add_at_label(factors, torch.where(pixels.valid, 2 * own - 1, 0.0))
+        return factors
 
     def check(self, num_classes: int, channels: int, *, sampled: bool) -> None:
         """See `Loss.check`."""
@@ -80,13 +108,29 @@ class FocalLoss(PixelMeanLoss):
             )
 
 
-def faded(surprise: Float[Tensor, "*shape"], gamma: float) -> Float[Tensor, "*shape"]:
-    """`(1 - p)**gamma * surprise`, from `surprise = -log p`; exact and with finite gradient also where `p` is one.
+def contrary(surprise: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """`1 - p` from `surprise = -log p`, without the loss of digits near one."""
+    return -(-surprise).expm1()
 
-    `-expm1(-surprise)` is `1 - p` without the loss of digits near one. A power below one has an infinite slope at
-    zero, where the product's own slope is zero: the clamp keeps such pixels out of the gradient.
+
+def faded(
+    surprise: Float[Tensor, "*shape"], wrong: Float[Tensor, "*shape"], gamma: float
+) -> Float[Tensor, "*shape"]:
+    """`(1 - p)**gamma * surprise`, from `surprise = -log p` and `wrong = 1 - p`; of finite gradient also where `p` is one.
+
+    A power below one has an infinite slope at zero, where the product's own slope is zero: the clamp keeps such pixels
+    out of the gradient.
     """
     if gamma == 0:
         return surprise
-    wrong = -(-surprise).expm1()
     return wrong.clamp(min=torch.finfo(wrong.dtype).tiny) ** gamma * surprise
+
+
+def faded_slope(
+    surprise: Float[Tensor, "*shape"], wrong: Float[Tensor, "*shape"], gamma: float
+) -> Float[Tensor, "*shape"]:
+    """The derivative of `faded` in the surprise, `(1 - p)**gamma + gamma (1 - p)**(gamma - 1) p surprise`."""
+    if gamma == 0:
+        return torch.ones_like(surprise)
+    wrong = wrong.clamp(min=torch.finfo(surprise.dtype).tiny)
+    return wrong**gamma * (1 + gamma * (1 - wrong) * surprise / wrong)

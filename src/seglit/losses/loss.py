@@ -52,6 +52,11 @@ class Loss(nn.Module, ABC):
         return True
 
     @property
+    def is_pixel_sum(self) -> bool:
+        """Whether it is a formula of sums over pixels, which can be added up tile by tile; see `PixelSumLoss`."""
+        return False
+
+    @property
     @abstractmethod
     def is_mean(self) -> bool:
         """Whether the loss is a sum over pixels or images divided by their number: `finish` is `sum / divisor`."""
@@ -84,12 +89,20 @@ class Loss(nn.Module, ABC):
         Raises:
             RuntimeError: where `class_weight="auto"` has not been measured.
         """
+        self.refuse_unmeasured()
+        return self.totals(pixels)
+
+    def refuse_unmeasured(self) -> None:
+        """Refuse to go on without class weights.
+
+        Raises:
+            RuntimeError: where `class_weight="auto"` has not been measured.
+        """
         if self.class_weight_rule is not None and self.class_weight is None:
             raise RuntimeError(
                 f"class_weight '{self.class_weight_origin}' is not measured yet; "
                 "call measure_class_weight with the counts of the training labels"
             )
-        return self.totals(pixels)
 
     def measure_class_weight(self, pixels: Int64[Tensor, " classes"], image_pixels: Int64[Tensor, " classes"]) -> None:
         """Settle `class_weight="auto"` from the counts of the training labels; see `measured_class_weight`."""

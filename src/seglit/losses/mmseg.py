@@ -279,10 +279,13 @@ def _dice_12(loss: DiceLoss, pixels: Pixels) -> Float[Tensor, ""]:
 
 def _tversky(loss: TverskyLoss, pixels: Pixels) -> Float[Tensor, ""]:
     """The sampler is not heard."""
-    target = _clamped_one_hot(pixels).flatten(2)
-    valid = pixels.valid.flatten(1)[:, None].to(pixels.logits.dtype)
-    sums = loss.image_sums(pixels.logits.softmax(1).flatten(2), target, valid)
-    return _class_terms(loss, pixels, loss.formula(sums))
+    target = _clamped_one_hot(pixels)
+    valid = pixels.valid[:, None].to(pixels.logits.dtype)
+    probability = pixels.logits.softmax(1)
+    right = (probability * target * valid).sum((2, 3))
+    wrong = loss.alpha * (probability * (1 - target) * valid).sum((2, 3))
+    missed = loss.beta * ((1 - probability) * target * valid).sum((2, 3))
+    return _class_terms(loss, pixels, 1 - (right + loss.smooth) / (right + wrong + missed + loss.smooth))
 
 
 def _lovasz(loss: LovaszLoss, pixels: Pixels) -> Float[Tensor, ""]:

@@ -51,14 +51,21 @@ def hardness_limit(
         ranks: who shares the batch. All its pixels are compared, and all its images counted.
     """
     losses = losses.detach()
-    limit = losses.new_tensor(math.inf)
-    if thresh is not None:
-        # Below `thresh`, not at it.
-        limit = torch.nextafter(losses.new_tensor(-math.log(thresh)), limit)
+    limit = losses.new_tensor(math.inf) if thresh is None else below(thresh, losses.dtype).to(losses.device)
     if min_kept == 0:
         return limit
-    (images,) = ranks.summed([torch.tensor(len(losses), device=losses.device)])
-    return torch.minimum(limit, kth_greatest(losses, valid, min_kept * images, ranks))
+    below_thresh = (losses >= limit) & valid
+    images, hard = ranks.summed([torch.tensor([len(losses)], device=losses.device), below_thresh.sum()[None]])
+    needed = min_kept * images[0]
+    # Looking at a number costs nothing here, and no rank sees another.
+    if losses.device.type == "cpu" and hard >= needed:
+        return limit
+    return torch.minimum(limit, kth_greatest(losses, valid, needed, ranks))
+
+
+def below(thresh: float, dtype: torch.dtype) -> Float[Tensor, ""]:
+    """The least -log of a probability that is below `thresh`, on the CPU."""
+    return torch.nextafter(torch.tensor(-math.log(thresh), dtype=dtype), torch.tensor(math.inf, dtype=dtype))
 
 
 def kth_greatest(
@@ -91,6 +98,9 @@ def kth_greatest(
         left = left - (from_top[digit] - counts[digit])
         prefix = prefix | (digit << shift)
         rest = rest & (digits == digit)
+        # Elsewhere it would have to be waited for how many there are.
+        if values.device.type == "cpu":
+            bits, rest = bits.masked_select(rest), rest.masked_select(rest)
     return prefix.to(torch.int32 if width == 32 else torch.int64).view(values.dtype)
 
 
@@ -112,6 +122,10 @@ class OHEMPixelSampler(nn.Module):
             raise ValueError("min_kept=0 without thresh keeps no pixel; raise min_kept or give thresh")
         self.thresh = thresh
         self.min_kept = min_kept
+
+    def certain_limit(self, dtype: torch.dtype) -> float:
+        """The least loss of a pixel that is kept however many others there are; infinity without `thresh`."""
+        return math.inf if self.thresh is None else below(self.thresh, dtype).item()
 
     def limit(
         self,

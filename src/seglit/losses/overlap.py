@@ -3,14 +3,16 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seglit.losses.loss import ClassWeight, Loss, image_count
+from seglit.losses.loss import ClassWeight, image_count
+from seglit.losses.pixel_sum import PixelSumLoss, Slopes
 from seglit.losses.pixels import Pixels
 
 
-class OverlapLoss(Loss):
+class OverlapLoss(PixelSumLoss):
     """A loss that is a formula of per-class sums over the pixels of each image, or of the whole batch.
 
     The mean is over the classes, a class whose number is the ignored label left out and not counted, and over images.
@@ -39,36 +41,62 @@ class OverlapLoss(Loss):
         self.per_image = per_image
         self.avg_non_ignore = avg_non_ignore
 
+    @property
     @abstractmethod
-    def image_sums(
-        self,
-        probabilities: Float[Tensor, "batch channels pixels"],
-        one_hot: Float[Tensor, "batch channels pixels"],
-        weight: Float[Tensor, "batch 1 pixels"],
-    ) -> Float[Tensor, "sums batch channels"]:
-        """The sums of the formula, over the pixels of each image."""
+    def power(self) -> int:
+        """The power of the probabilities in the second sum of the formula."""
 
     @abstractmethod
-    def formula(self, sums: Float[Tensor, "sums images channels"]) -> Float[Tensor, "images channels"]:
-        """The loss of each class from its sums; zero where they are all zero."""
+    def formula(self, sums: Float[Tensor, "images 3 channels"]) -> Float[Tensor, "images channels"]:
+        """The loss of each class from its sums over the pixels; zero where they are all zero.
+
+        With `w` the pixel weight, `p` the probability and `y` one at the true class, these are the sums of `w p y`, of
+        `w p**power` and of `w y`.
+        """
 
     def statistics(self, pixels: Pixels) -> dict[str, Tensor]:
-        """The `sums` of the formula for each image and class, which add up over any cut of the images into tiles."""
-        weight = pixels.weight(self.class_weight).flatten(1)[:, None]
-        sums = self.image_sums(
-            pixels.probabilities(use_sigmoid=self.use_sigmoid).flatten(2), pixels.one_hot().flatten(2), weight
-        )
-        if pixels.ignored_class is not None:
-            sums = sums[:, :, [channel for channel in range(pixels.channels) if channel != pixels.ignored_class]]
-        return {"sums": sums}
+        """The `sums` of the formula for each image and class, and the `weight` of each image."""
+        weight = pixels.weight(self.class_weight)
+        probabilities = pixels.probabilities(use_sigmoid=self.use_sigmoid)
+        powers = torch.einsum("nchw,nhw->nc", raised(probabilities, self.power), weight)
+        right = pixels.sums_by_label(pixels.at_label(probabilities) * weight)
+        sums = torch.stack([right, powers, pixels.sums_by_label(weight)], dim=1)
+        return {"sums": sums[:, :, self._classes(pixels)], "weight": weight.sum((1, 2))}
 
-    def totals(self, pixels: Pixels) -> dict[str, Tensor]:
-        """See `Loss.totals`."""
-        sums = self.statistics(pixels)["sums"]
+    def totals_of(self, statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `PixelSumLoss.totals_of`."""
+        sums, weight = statistics["sums"], statistics["weight"]
         if not self.per_image:
-            return {"sums": sums.sum(1, keepdim=True)}
+            return {"sums": sums.sum(0, keepdim=True)}
+        images = (weight > 0).sum() if self.avg_non_ignore else weight.new_tensor(len(weight))
         # Where no pixel counts, every sum is zero and so are the terms and their gradients.
-        return {"sum": self.formula(sums).mean(1).sum(), "divisor": self.divisor_of(pixels)}
+        return {"sum": self.formula(sums).mean(1).sum(), "divisor": images.to(weight.dtype)}
+
+    def slopes(self, pixels: Pixels, coefficients: Mapping[str, Tensor]) -> Slopes:
+        """See `PixelSumLoss.slopes`."""
+        of_sums = coefficients["sums"].new_zeros(len(pixels.labels), 3, pixels.channels)
+        of_sums[:, :, self._classes(pixels)] = coefficients["sums"]
+        of_right, of_powers, _ = of_sums.unbind(1)
+        weight = pixels.weight(self.class_weight)
+        probabilities = pixels.probabilities(use_sigmoid=self.use_sigmoid)
+        factors = (self.power * of_powers)[:, :, None, None]
+        slope = factors * weight[:, None] if self.power == 1 else raised(probabilities, self.power - 1) * factors
+        if self.power > 1:
+            slope *= weight[:, None]
+        # Channel 0 of logits of one channel is that of class 1, the only one that `add_at_label` adds to.
+        places = torch.zeros_like(pixels.target) if pixels.channels == 1 else pixels.target
+        right = of_right.gather(1, places.flatten(1)).view_as(weight) * weight
+        own = pixels.at_label(probabilities)
+        if not (self.use_sigmoid or pixels.channels == 1):
+            return Slopes(surprise=-right * own, probabilities=slope)
+        pixels.add_at_label(slope, right)
+        return Slopes(logits=slope * probabilities * (1 - probabilities))
+
+    def _classes(self, pixels: Pixels) -> list[int] | slice:
+        """The channels that are classes."""
+        if pixels.ignored_class is None:
+            return slice(None)
+        return [channel for channel in range(pixels.channels) if channel != pixels.ignored_class]
 
     def finish(self, totals: Mapping[str, Tensor]) -> Float[Tensor, ""]:
         """See `Loss.finish`."""
@@ -88,3 +116,15 @@ class OverlapLoss(Loss):
         if not self.per_image:
             return "formula of the batch"
         return "images with a counted pixel" if self.avg_non_ignore else "images"
+
+
+def raised(probabilities: Float[Tensor, "*shape"], power: int) -> Float[Tensor, "*shape"]:
+    """A power, by products where that is quicker."""
+    match power:
+        case 1:
+            return probabilities
+        case 2:
+            return probabilities * probabilities
+        case _:
+            result: Tensor = probabilities**power
+            return result

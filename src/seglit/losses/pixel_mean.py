@@ -1,19 +1,21 @@
 """Losses that are a weighted sum over pixels divided by a named number."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor
 
-from seglit.losses.loss import ClassWeight, Loss
+from seglit.losses.loss import ClassWeight
+from seglit.losses.pixel_sum import PixelSumLoss, Slopes
 from seglit.losses.pixels import Pixels
 
 Divisor = Literal["all", "valid", "kept", "class_weight"]
 DIVISORS = get_args(Divisor)
 
 
-class PixelMeanLoss(Loss):
+class PixelMeanLoss(PixelSumLoss):
     """A loss that is a weighted sum over pixels divided by a named number.
 
     Args:
@@ -47,11 +49,26 @@ class PixelMeanLoss(Loss):
     def statistics(self, pixels: Pixels) -> dict[str, Float[Tensor, ""]]:
         """The weighted sum over pixels and the divisor; both add up over any cut of the pixels."""
         total = (pixels.weight(self.class_weight) * self.pixel_loss(pixels)).sum()
-        return {"sum": total / (pixels.channels if self.divides_by_channels else 1), "divisor": self.divisor_of(pixels)}
+        return {"sum": total / self.parts_of(pixels), "divisor": self.divisor_of(pixels)}
 
-    def totals(self, pixels: Pixels) -> dict[str, Tensor]:
-        """See `Loss.totals`."""
-        return self.statistics(pixels)
+    def surprise_slope(self, pixels: Pixels) -> Float[Tensor, "*shape"] | None:
+        """How fast each pixel's loss grows with its surprise, if it is a function of that alone; None if it is not.
+
+        The surprise is that of the softmax, see `Pixels.surprise`.
+        """
+        return None
+
+    def slopes(self, pixels: Pixels, coefficients: Mapping[str, Tensor]) -> Slopes:
+        """See `PixelSumLoss.slopes`."""
+        slope = self.surprise_slope(pixels)
+        if slope is None:
+            return super().slopes(pixels, {"sum": coefficients["sum"]})
+        weight = pixels.weight(self.class_weight)
+        return Slopes(surprise=weight * (slope * coefficients["sum"] / self.parts_of(pixels)))
+
+    def parts_of(self, pixels: Pixels) -> int:
+        """By how many channels the sum is divided beside the divisor."""
+        return pixels.channels if self.divides_by_channels else 1
 
     @property
     def is_mean(self) -> bool:

@@ -1,6 +1,7 @@
 """What a loss is given: the pixels of one head, and which of them count."""
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -42,27 +43,27 @@ class Pixels:
         """The channel that is no class because its number is the ignored label; None where there is none."""
         return self.ignore_index if 0 <= self.ignore_index < self.channels > 1 else None
 
-    @property
+    @cached_property
     def valid(self) -> Bool[Tensor, "batch height width"]:
         """Where the label is known."""
         return self.labels != self.ignore_index
 
-    @property
+    @cached_property
     def counted(self) -> Bool[Tensor, "batch height width"]:
         """Where the label is known and the sampler, if any, chose the pixel."""
         return self.valid if self.kept is None else self.valid & self.kept
 
-    @property
+    @cached_property
     def target(self) -> Int64[Tensor, "batch height width"]:
         """The labels, with class 0 put in at void pixels so that they can index. Weigh such pixels by zero."""
-        return self.labels.masked_fill(~self.valid, 0)
+        return torch.where(self.valid, self.labels, 0)
 
     def weight(self, class_weight: tuple[float, ...] | None) -> Float[Tensor, "batch height width"]:
         """Void × sampler × the weight of the pixel's true class; zero where a pixel does not count."""
         weight = self.counted.to(self.logits.dtype)
         if class_weight is None:
             return weight
-        return weight * self.logits.new_tensor(class_weight)[self.target]
+        return weight * table(class_weight, self.logits.dtype, self.logits.device)[self.target]
 
     def one_hot(self) -> Float[Tensor, "batch channels height width"]:
         """One at the true class; all zero at void pixels. One channel: one where the label is 1."""
@@ -84,12 +85,52 @@ class Pixels:
         """
         if self.channels == 1:
             sign = self.target * 2 - 1
-            surprise = F.softplus(-self.logits[:, 0] * sign)
+            surprise = self.surprise_of(-self.logits[:, 0] * sign)
         elif use_sigmoid:
-            surprise = F.softplus(-self.logits.gather(1, self.target[:, None])[:, 0])
+            surprise = self.surprise_of(-self.at_label(self.logits))
         else:
             return F.cross_entropy(self.logits, self.labels, ignore_index=self.ignore_index, reduction="none")
         return torch.where(self.valid, surprise, 0.0)
+
+    def at_label(
+        self, maps: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch height width"]:
+        """Of maps for each channel, that of the true class, and of channel 0 at void pixels. One channel: that one."""
+        return maps[:, 0] if self.channels == 1 else maps.gather(1, self.target[:, None])[:, 0]
+
+    def add_at_label(
+        self, maps: Float[Tensor, "batch channels height width"], values: Float[Tensor, "batch height width"]
+    ) -> None:
+        """Add values, zero at void pixels, to the channel of the true class in place. One channel: where it is 1."""
+        if self.channels == 1:
+            maps[:, 0].add_(torch.where(self.labels == 1, values, 0.0))
+        else:
+            maps.scatter_add_(1, self.target[:, None], values[:, None])
+
+    def sums_by_label(self, values: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch channels"]:
+        """Values, zero at void pixels, summed over the pixels of each true class. One channel: over those that are 1."""
+        if values.device.type != "cpu":
+            # To add at an index is in no order there, and so not the same twice.
+            return torch.einsum("nchw,nhw->nc", self.one_hot(), values)
+        places = (self.labels == 0).long() if self.channels == 1 else self.target
+        # One after the other, so many numbers need more digits than they have.
+        sums = values.new_zeros(len(values), max(self.channels, 2), dtype=torch.float64)
+        sums = sums.scatter_add(1, places.flatten(1), values.flatten(1).double())
+        return sums[:, : self.channels].to(values.dtype)
+
+    def doubts(self) -> Float[Tensor, "batch channels height width"]:
+        """The logit of each channel against what is true of it: its own, and less its own for the true class.
+
+        Its sigmoid is the probability of the contrary of the truth.
+        """
+        doubts = self.logits.clone()
+        self.add_at_label(doubts, torch.where(self.valid, -2 * self.at_label(self.logits), 0.0))
+        return doubts
+
+    def surprise_of(self, doubts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """-log of the probability of what is doubted so, `log(1 + exp(doubts))`; never negative."""
+        # Above the threshold it is the number itself, to the last digit of float64.
+        return F.softplus(doubts, threshold=40.0)
 
     def class_counts(self, chosen: Bool[Tensor, "batch height width"]) -> Int64[Tensor, " classes"]:
         """How many of the chosen pixels are of each class; void ones are in no count."""
@@ -97,10 +138,29 @@ class Pixels:
         return histogram(places.flatten(), self.num_classes + 1)[:-1]
 
     def correct(self) -> Bool[Tensor, "batch height width"]:
-        """Where the label is known and the best class is the true one."""
+        """Where the label is known and no other class has a higher score."""
         logits = self.logits.detach()
-        predictions = (logits[:, 0] > 0).long() if self.channels == 1 else logits.max(1).indices
-        return self.valid & (predictions == self.labels)
+        if self.channels == 1:
+            return self.valid & ((logits[:, 0] > 0) == (self.labels == 1))
+        return self.valid & (self.at_label(logits) >= logits.amax(1))
+
+
+    def counts(self) -> dict[str, Float[Tensor, "..."]]:
+        """What is watched: how many pixels are valid and right, and with a sampler, of each class, kept and valid.
+
+        Numbers, and of each class for one batch: `1 classes`.
+        """
+        counts = {"valid": self.valid.sum(), "correct": self.correct().sum()}
+        if self.kept is not None:
+            counts |= {"kept_by_class": self.class_counts(self.counted)[None]}
+            counts |= {"valid_by_class": self.class_counts(self.valid)[None]}
+        return {name: count.to(self.logits.dtype) for name, count in counts.items()}
+
+
+@lru_cache(maxsize=64)
+def table(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Float[Tensor, " values"]:
+    """The values on the device, sent there once."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def histogram(indices: Integer[Tensor, " number"], length: int) -> Int64[Tensor, " length"]:

@@ -1,6 +1,5 @@
 """Tversky loss: Dice with a price of its own for each kind of mistake."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -53,21 +52,14 @@ class TverskyLoss(OverlapLoss):
         self.alpha = alpha
         self.beta = beta
 
-    def image_sums(
-        self,
-        probabilities: Float[Tensor, "batch channels pixels"],
-        one_hot: Float[Tensor, "batch channels pixels"],
-        weight: Float[Tensor, "batch 1 pixels"],
-    ) -> Float[Tensor, "sums batch channels"]:
-        """See `OverlapLoss.image_sums`."""
-        true_positive = (weight * probabilities * one_hot).sum(2)
-        false_positive = (weight * probabilities * (1 - one_hot)).sum(2)
-        false_negative = (weight * (1 - probabilities) * one_hot).sum(2)
-        return torch.stack([true_positive, false_positive, false_negative])
+    @property
+    def power(self) -> int:
+        """See `OverlapLoss.power`."""
+        return 1
 
-    def formula(self, sums: Float[Tensor, "sums images channels"]) -> Float[Tensor, "images channels"]:
+    def formula(self, sums: Float[Tensor, "images 3 channels"]) -> Float[Tensor, "images channels"]:
         """See `OverlapLoss.formula`."""
-        true_positive, false_positive, false_negative = sums
-        mistakes = self.alpha * false_positive + self.beta * false_negative
-        loss: Tensor = 1 - (true_positive + self.smooth) / (true_positive + mistakes + self.smooth)
+        right, predicted, labelled = sums.unbind(1)
+        mistakes = self.alpha * (predicted - right) + self.beta * (labelled - right)
+        loss: Tensor = 1 - (right + self.smooth) / (right + mistakes + self.smooth)
         return loss

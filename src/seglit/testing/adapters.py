@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from seglit.losses import HeadCriterion, OHEMPixelSampler, SegmentationCriterion
 from seglit.losses.loss import Loss
 from seglit.losses.lovasz import LovaszLoss
-from seglit.losses.overlap import OverlapLoss
 from seglit.losses.pixel_mean import PixelMeanLoss
+from seglit.losses.pixel_sum import PixelSumLoss
 from seglit.losses.pixels import Pixels
 from seglit.testing.under_test import ClassWeight, Cut, Divisor, LossUnderTest, SamplerUnderTest
 
@@ -65,7 +65,7 @@ def of_criterion(
     labels = ignored or (next(iter(heads)).ignore_index,)
     by_label = {label: _ignoring(whole, label) for label in labels}
     weights = {loss.class_weight for loss in losses}
-    summed = all(isinstance(loss, PixelMeanLoss | OverlapLoss) for loss in losses)
+    summed = all(isinstance(loss, PixelSumLoss) for loss in losses)
     return LossUnderTest(
         name,
         lambda logits, labels, void: by_label[void](_outputs(by_label[void], logits), labels)["loss"],
@@ -156,7 +156,9 @@ def _outputs(criterion: SegmentationCriterion, logits: Tensor) -> dict[str, Tens
 
 
 def _pixels(criterion: SegmentationCriterion, logits: Tensor, labels: Tensor) -> dict[str, Pixels]:
-    return criterion.pixels(_outputs(criterion, logits), labels)
+    outputs = _outputs(criterion, logits)
+    found = {name: head.pixels(outputs[name], labels) for name, head in criterion.head_criteria().items()}
+    return {name: pixels for name, pixels in found.items() if isinstance(pixels, Pixels)}
 
 
 def _kept(criterion: SegmentationCriterion, logits: Tensor, labels: Tensor) -> Tensor:
@@ -188,7 +190,7 @@ def _statistics(criterion: SegmentationCriterion, logits: Tensor, labels: Tensor
         f"{name}.{term}.{key}": value
         for name, head in criterion.head_criteria().items()
         for term, loss in head.named_losses().items()
-        if isinstance(loss, PixelMeanLoss | OverlapLoss)
+        if isinstance(loss, PixelSumLoss)
         for key, value in loss.statistics(_part(pixels[name], cut)).items()
     }
 

@@ -1,0 +1,78 @@
+"""Losses that are a formula of sums over pixels, which may be added up piece by piece."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from seglit.losses.loss import Loss
+from seglit.losses.pixels import Pixels
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """A gradient, in parts that a softmax is common to; None is zero.
+
+    Attributes:
+        surprise: in the surprise of each pixel, -log of its true class's probability by the softmax; zero where void.
+        probabilities: in the softmax.
+        logits: in the logits themselves.
+    """
+
+    surprise: Float[Tensor, "batch height width"] | None = None
+    probabilities: Float[Tensor, "batch channels height width"] | None = None
+    logits: Float[Tensor, "batch channels height width"] | None = None
+
+    def __add__(self, other: "Slopes") -> "Slopes":
+        """The gradient of a sum."""
+        return Slopes(
+            _sum(self.surprise, other.surprise),
+            _sum(self.probabilities, other.probabilities),
+            _sum(self.logits, other.logits),
+        )
+
+
+def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
+
+
+class PixelSumLoss(Loss):
+    """A loss that is a formula of sums over the pixels of each image: it can be computed a tile at a time."""
+
+    @abstractmethod
+    def statistics(self, pixels: Pixels) -> dict[str, Tensor]:
+        """The sums over the pixels, which add up over any cut of the images into tiles.
+
+        Each is a number for all images, or has one entry for each image along its first dimension. Differentiable in
+        the logits.
+        """
+
+    def totals_of(self, statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The totals, see `Loss.totals`, of images from their statistics."""
+        return dict(statistics)
+
+    def totals(self, pixels: Pixels) -> dict[str, Tensor]:
+        """See `Loss.totals`."""
+        return self.totals_of(self.statistics(pixels))
+
+    def slopes(self, pixels: Pixels, coefficients: Mapping[str, Tensor]) -> Slopes:
+        """The gradient of the statistics, each times its coefficients, and summed.
+
+        A loss that knows its gradient says so here, which is quicker than to find it out.
+        """
+        logits = pixels.logits.detach().requires_grad_()
+        with torch.enable_grad():
+            statistics = self.statistics(Pixels(logits, pixels.labels, pixels.ignore_index, pixels.kept))
+            total = sum((coefficients[name] * statistics[name]).sum() for name in coefficients)
+        assert isinstance(total, Tensor)  # of one coefficient at least
+        return Slopes(logits=torch.autograd.grad(total, logits)[0])
+
+    @property
+    def is_pixel_sum(self) -> bool:
+        """See `Loss.is_pixel_sum`: unless a subclass has totals of its own."""
+        return type(self).totals is PixelSumLoss.totals
