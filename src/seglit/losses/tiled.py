@@ -12,6 +12,7 @@ from torch import Tensor
 from seglit.losses.ohem import OHEMPixelSampler
 from seglit.losses.pixel_mean import PixelMeanLoss
 from seglit.losses.pixel_sum import PixelSumLoss, Slopes
+from seglit.losses.pixels import can_look_at
 from seglit.losses.ranks import Ranks
 from seglit.losses.tile import Softmax, Tile
 from seglit.upsampling import Upsampling
@@ -127,7 +128,7 @@ class TiledPixels:
         result = torch.zeros_like(logits, dtype=self.dtype, memory_format=torch.contiguous_format)
         for number, place in enumerate(self.places()):
             kept = None if self.limit is None else self._surprise[number] >= self.limit
-            if kept is None or logits.device.type != "cpu" or bool(kept.any()):
+            if kept is None or not can_look_at(logits) or bool(kept.any()):
                 of_image = {
                     key: value[place[0] : place[0] + 1] if value.ndim else value for key, value in coefficients.items()
                 }
@@ -136,7 +137,7 @@ class TiledPixels:
 
     def _visit_sampled(self, sampler: OHEMPixelSampler, ranks: Ranks) -> None:
         """Visit the tiles with their hard pixels, in one go as far as that is possible."""
-        looked_at = self.logits.device.type == "cpu"
+        looked_at = can_look_at(self.logits)
         certain = sampler.certain_limit(self.dtype) if looked_at else math.inf
         for number, place in enumerate(self.places()):
             tile = self.tile(place)
