@@ -11,6 +11,7 @@ processes does not count. The bar is drawn four times a second, too seldom for a
 
 import contextlib
 import io
+import os
 import statistics
 import tempfile
 import time
@@ -18,12 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bench_common import finish, parser, print_header, row
+from benching import header, options_of, row, shown, written
 from seglit.build import Parts, build
 from seglit.config import compose
 from seglit.losses.ranks import ALONE
@@ -164,10 +167,10 @@ def mean_step(starts: list[float]) -> float:
 
 
 def main() -> None:
-    options = parser(__doc__).parse_args()
-    print_header()
+    options = options_of(__doc__)
+    print(header(torch.get_num_threads(), ["seglit", "torch", "lightning"]))
     steps, rounds = (200, 3) if options.short else (500, 7)
-    print(f"blocks of {steps} steps, the first {WARM} left out; median of {rounds} rounds")
+    print(f"blocks of {steps} steps, the first {WARM} left out; median of {rounds} rounds\n", flush=True)
     found: dict[str, list[float]] = {"bare": [], "seglit": [], "usual": []}
     for _ in range(rounds):
         found["bare"].append(bare(steps))
@@ -178,12 +181,10 @@ def main() -> None:
         name: statistics.median(value - beside for value, beside in zip(found[name], found["bare"], strict=True))
         for name in ("seglit", "usual")
     }
-    rows = [
-        row("bare step", base, None, "us"),
-        row("overhead per step, each value by self.log", over["usual"], None, "us"),
-        row("overhead per step, against each value by self.log", over["seglit"], over["usual"], "us"),
-    ]
-    finish(rows, options.json)
+    shape = f"6 loss terms, a bare step of {base:.0f} us"
+    found_row = row("overhead per step, against self.log", shape, over["seglit"], over["usual"], "us")
+    print(shown(found_row))
+    written([found_row], options.json)
 
 
 if __name__ == "__main__":

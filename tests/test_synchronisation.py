@@ -74,9 +74,9 @@ class Calls(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
-        if name in TO_HOST and not self.watch.is_of_host(args[0]):
-            self.watch.note(name)
-        elif name in MOVES and self.watch.is_of_host(args[0]) and moves_to(args, kwargs or {}):
+        if (name in TO_HOST and not self.watch.is_of_host(args[0])) or (
+            name in MOVES and self.watch.is_of_host(args[0]) and moves_to(args, kwargs or {})
+        ):
             self.watch.note(name)
         elif name in FROM_HOST:
             if name == "new_tensor" or (kwargs or {}).get("device") is not None:

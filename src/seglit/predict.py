@@ -85,16 +85,20 @@ def predict(
         ConfigError: where the checkpoint or the inputs are not what they should be, two images would share a file, or
             an image would be written over.
     """
-    import torch
-    from rich.progress import track
+    from seglit.startup import without_collection
 
-    from seglit.checkpoint import load_net, read_checkpoint
-    from seglit.config import ConfigError
-    from seglit.data.images import read_image
-    from seglit.data.normalise import normalise
-    from seglit.pictures import overlay, save_labels, save_png
+    with without_collection():
+        import torch
+        from rich.progress import track
 
-    cfg, weights = read_checkpoint(checkpoint, packages)
+        from seglit.checkpoint import load_net, read_checkpoint
+        from seglit.config import ConfigError
+        from seglit.data.images import read_image
+        from seglit.data.normalise import normalise
+        from seglit.pictures import overlay, save_labels, save_png
+
+        # The check of its configuration imports what it names.
+        cfg, weights = read_checkpoint(checkpoint, packages)
     images = list(find_images(inputs, output))
     if not images:
         raise ConfigError(f"{inputs}: no image there; give an image, a folder with images, or a pattern in quotes")

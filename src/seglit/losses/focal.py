@@ -113,9 +113,7 @@ def contrary(surprise: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return -(-surprise).expm1()
 
 
-def faded(
-    surprise: Float[Tensor, "*shape"], wrong: Float[Tensor, "*shape"], gamma: float
-) -> Float[Tensor, "*shape"]:
+def faded(surprise: Float[Tensor, "*shape"], wrong: Float[Tensor, "*shape"], gamma: float) -> Float[Tensor, "*shape"]:
     """`(1 - p)**gamma * surprise`, from `surprise = -log p` and `wrong = 1 - p`; of finite gradient also where `p` is one.
 
     A power below one has an infinite slope at zero, where the product's own slope is zero: the clamp keeps such pixels

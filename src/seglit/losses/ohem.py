@@ -56,9 +56,7 @@ def hardness_limit(
     if min_kept == 0:
         return limit
     below_thresh = (losses >= limit) & valid
-    images, hard = ranks.summed(
-        [losses.new_full((1,), len(losses), dtype=torch.int64), below_thresh.sum()[None]]
-    )
+    images, hard = ranks.summed([losses.new_full((1,), len(losses), dtype=torch.int64), below_thresh.sum()[None]])
     needed = min_kept * images[0]
     # Looking at a number costs nothing here, and no rank sees another.
     if can_look_at(losses) and hard >= needed:

@@ -92,9 +92,7 @@ class Pixels:
             return F.cross_entropy(self.logits, self.labels, ignore_index=self.ignore_index, reduction="none")
         return torch.where(self.valid, surprise, 0.0)
 
-    def at_label(
-        self, maps: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch height width"]:
+    def at_label(self, maps: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch height width"]:
         """Of maps for each channel, that of the true class, and of channel 0 at void pixels. One channel: that one."""
         return maps[:, 0] if self.channels == 1 else maps.gather(1, self.target[:, None])[:, 0]
 
@@ -143,7 +141,6 @@ class Pixels:
         if self.channels == 1:
             return self.valid & ((logits[:, 0] > 0) == (self.labels == 1))
         return self.valid & (self.at_label(logits) >= logits.amax(1))
-
 
     def counts(self) -> dict[str, Float[Tensor, "..."]]:
         """What is watched: how many pixels are valid and right, and with a sampler, of each class, kept and valid.
