@@ -41,6 +41,7 @@ class UsualModule(SegmentationModule):
     """Every value of every step by `self.log`."""
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Tensor:
+        """The loss."""
         terms = self.criterion(self(batch["image"]), batch["labels"], self.align_corners, self.ranks)
         for name, term in terms.items():
             if term.ndim == 0:
@@ -70,6 +71,7 @@ class RepeatedData(LightningDataModule):
         self.loader = loader_of(batch, count)
 
     def train_dataloader(self) -> Any:
+        """The batches."""
         return self.loader
 
 
@@ -80,6 +82,7 @@ class Clock(Callback):
         self.starts: list[float] = []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note the time."""
         self.starts.append(time.process_time())
 
 
@@ -161,7 +164,7 @@ def trained(steps: int, usual: bool) -> float:
 
 
 def mean_step(starts: list[float]) -> float:
-    """Microseconds from the start of a step to that of the next: the median of means over ten steps, one of them logged."""
+    """Microseconds from step to step: the median of means over ten steps, one of them logged."""
     means = [(end - start) / 10 for start, end in zip(starts[WARM:-10:10], starts[WARM + 10 :: 10], strict=False)]
     return 1e6 * statistics.median(means)
 

@@ -82,7 +82,8 @@ Runner.from_cfg(Config(dict(
     param_scheduler=[dict(type="PolyLR", power=0.9, begin=0, end=10, by_epoch=False)],
     default_hooks=dict(
         timer=dict(type="IterTimerHook"), logger=dict(type="LoggerHook", interval=10, log_metric_by_epoch=False),
-        param_scheduler=dict(type="ParamSchedulerHook"), checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=10),
+        param_scheduler=dict(type="ParamSchedulerHook"),
+        checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=10),
         sampler_seed=dict(type="DistSamplerSeedHook"), visualization=dict(type="SegVisualizationHook"),
     ),
     custom_hooks=[dict(type="StopAfterStep", priority="LOWEST")],

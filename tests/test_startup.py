@@ -53,7 +53,9 @@ def test_the_parts_of_a_run_import_no_library_that_it_does_not_name(tmp_path: Pa
 
 def test_collection_goes_on_after_an_error() -> None:
     assert gc.isenabled()
-    with pytest.raises(ValueError, match="inside"), without_collection():
+    with without_collection():
         assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="inside"), without_collection():
         raise ValueError("inside")
     assert gc.isenabled()

@@ -29,7 +29,7 @@ TO_HOST = {"cpu", "tolist", "numpy", "__array__"}
 FROM_HOST = {"tensor", "as_tensor", "new_tensor"}
 OTHERS = {
     "torch/optim/": "the counters of steps, which torch keeps on the host",
-    "lightning/pytorch/callbacks/lr_monitor.py": "rates for other callbacks, copied to the device where a step is logged",
+    "lightning/pytorch/callbacks/lr_monitor.py": "rates for callbacks, copied to the device where a step is logged",
 }
 """What is not seglit's, with the reason why it is passed over."""
 

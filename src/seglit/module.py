@@ -201,7 +201,7 @@ class SegmentationModule(LightningModule):
                 yield f"train/{name}", term[None]
                 continue
             labels = data.classes if isinstance(data, NamedClasses) else range(len(term))
-            yield from zip((f"train/{name}/{label}" for label in labels), term.split(1), strict=True)
+            yield from zip((f"train/{name}/{label}" for label in labels), term.unsqueeze(1), strict=True)
 
     def _hand_over(
         self, names: Sequence[str], numbers: Sequence[float], dtype: torch.dtype, learning_rate: float
