@@ -10,6 +10,7 @@ processes does not count. The bar is drawn four times a second, too seldom for a
 """
 
 import contextlib
+import gc
 import io
 import os
 import statistics
@@ -172,6 +173,7 @@ def mean_step(starts: list[float]) -> float:
 def main() -> None:
     options = options_of(__doc__)
     print(header(torch.get_num_threads(), ["seglit", "torch", "lightning"]))
+    gc.freeze()  # as seglit.train does when all is imported
     steps, rounds = (200, 3) if options.short else (500, 7)
     print(f"blocks of {steps} steps, the first {WARM} left out; median of {rounds} rounds\n", flush=True)
     found: dict[str, list[float]] = {"bare": [], "seglit": [], "usual": []}
