@@ -55,15 +55,18 @@ def evaluate(
     Returns:
         The scores by name, see `seglit.callbacks.score_tables.metrics_of`.
     """
-    from rich.console import Console
+    from seglit.startup import without_collection
 
-    from seglit.build import build
-    from seglit.callbacks.score_tables import metrics_of, score_table
-    from seglit.card import averages_weights, write_card
-    from seglit.check.nodes import resolve
-    from seglit.checkpoint import override, read_checkpoint, rebuildable
-    from seglit.files import write_text
-    from seglit.pictures import confusion_figure, save_figure
+    with without_collection():
+        from rich.console import Console
+
+        from seglit.build import build
+        from seglit.callbacks.score_tables import metrics_of, score_table
+        from seglit.card import averages_weights, write_card
+        from seglit.check.nodes import resolve
+        from seglit.checkpoint import override, read_checkpoint, rebuildable
+        from seglit.files import write_text
+        from seglit.pictures import confusion_figure, save_figure
 
     refuse_idle(changes)
     cfg, weights = read_checkpoint(checkpoint, packages)

@@ -93,16 +93,20 @@ def predict(
         ConfigError: where the checkpoint or the inputs are not what they should be, two images would share a file, or
             an image would be written over.
     """
-    import torch
-    from rich.progress import track
+    from seglit.startup import without_collection
 
-    from seglit.checkpoint import load_net, read_checkpoint
-    from seglit.config import ConfigError
-    from seglit.crops import PixelCrops
-    from seglit.data.images import MAX_PIXELS, open_pixels
-    from seglit.predicted_files import write_predictions
+    with without_collection():
+        import torch
+        from rich.progress import track
 
-    cfg, weights = read_checkpoint(checkpoint, packages)
+        from seglit.checkpoint import load_net, read_checkpoint
+        from seglit.config import ConfigError
+        from seglit.crops import PixelCrops
+        from seglit.data.images import MAX_PIXELS, open_pixels
+        from seglit.predicted_files import write_predictions
+
+        # The check of its configuration imports what it names.
+        cfg, weights = read_checkpoint(checkpoint, packages)
     images = list(find_images(inputs, output))
     if not images:
         raise ConfigError(f"{inputs}: no image there; give an image, a folder with images, or a pattern in quotes")

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seglit.check import check
 from seglit.config import ConfigError, conf_dir, readable_errors, refuse_shadowing, to_text
+from seglit.startup import without_collection
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -89,17 +90,18 @@ def run(cfg: DictConfig) -> float:
     Raises:
         ConfigError: where the configuration would not do what it says.
     """
-    check(cfg)
-    if cfg.ckpt_path:
-        from seglit.resume import refuse_changes
+    with without_collection():
+        check(cfg)
+        if cfg.ckpt_path:
+            from seglit.resume import refuse_changes
 
-        refuse_changes(cfg, Path(cfg.ckpt_path))
+            refuse_changes(cfg, Path(cfg.ckpt_path))
 
-    import torch
-    from lightning.pytorch import seed_everything
+        import torch
+        from lightning.pytorch import seed_everything
 
-    from seglit.build import build
-    from seglit.card import averages_weights, write_card
+        from seglit.build import build
+        from seglit.card import averages_weights, write_card
 
     seed_everything(cfg.seed, verbose=False)
     parts = build(cfg)

@@ -124,5 +124,5 @@ class Loss(nn.Module, ABC):
 def image_count(pixels: Pixels, class_weight: tuple[float, ...] | None, *, counted: bool) -> Float[Tensor, ""]:
     """The number of images; `counted`: of those in which a pixel counts."""
     if not counted:
-        return pixels.logits.new_tensor(float(len(pixels.labels)))
+        return pixels.logits.new_full((), float(len(pixels.labels)))
     return (pixels.weight(class_weight).sum((1, 2)) > 0).sum().to(pixels.logits.dtype)

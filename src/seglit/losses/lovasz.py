@@ -68,7 +68,7 @@ class LovaszLoss(Loss):
     def divisor_of(self, pixels: Pixels) -> Float[Tensor, ""]:
         """See `Loss.divisor_of`."""
         if not self.per_image:
-            return pixels.logits.new_tensor(1.0)
+            return pixels.logits.new_ones(())
         return image_count(pixels, self.class_weight, counted=self.avg_non_ignore)
 
     def class_terms(

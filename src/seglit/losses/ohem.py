@@ -1,12 +1,13 @@
 """Online hard example mining over pixels."""
 
 import math
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from seglit.losses.pixels import histogram
+from seglit.losses.pixels import can_look_at, histogram
 from seglit.losses.ranks import ALONE, Ranks
 
 DIGIT_BITS = 11
@@ -51,21 +52,23 @@ def hardness_limit(
         ranks: who shares the batch. All its pixels are compared, and all its images counted.
     """
     losses = losses.detach()
-    limit = losses.new_tensor(math.inf) if thresh is None else below(thresh, losses.dtype).to(losses.device)
+    limit = losses.new_full((), math.inf if thresh is None else below(thresh, losses.dtype))
     if min_kept == 0:
         return limit
     below_thresh = (losses >= limit) & valid
-    images, hard = ranks.summed([torch.tensor([len(losses)], device=losses.device), below_thresh.sum()[None]])
+    images, hard = ranks.summed([losses.new_full((1,), len(losses), dtype=torch.int64), below_thresh.sum()[None]])
     needed = min_kept * images[0]
     # Looking at a number costs nothing here, and no rank sees another.
-    if losses.device.type == "cpu" and hard >= needed:
+    if can_look_at(losses) and hard >= needed:
         return limit
     return torch.minimum(limit, kth_greatest(losses, valid, needed, ranks))
 
 
-def below(thresh: float, dtype: torch.dtype) -> Float[Tensor, ""]:
-    """The least -log of a probability that is below `thresh`, on the CPU."""
-    return torch.nextafter(torch.tensor(-math.log(thresh), dtype=dtype), torch.tensor(math.inf, dtype=dtype))
+@lru_cache(maxsize=64)
+def below(thresh: float, dtype: torch.dtype) -> float:
+    """The least -log of a probability that is below `thresh`, in that type."""
+    limit = torch.nextafter(torch.tensor(-math.log(thresh), dtype=dtype), torch.tensor(math.inf, dtype=dtype))
+    return limit.item()
 
 
 def kth_greatest(
@@ -95,11 +98,12 @@ def kth_greatest(
         from_top = counts[:DIGITS].flip(0).cumsum(0).flip(0)
         # The digit of the answer is the greatest from which on there are `left` values, 0 if there never are.
         digit = ((from_top >= left).sum() - 1).clamp(min=0)
-        left = left - (from_top[digit] - counts[digit])
+        # By an index that is a tensor of no dimension, `from_top[digit]`, torch would look at the index.
+        left = left - (from_top - counts[:DIGITS]).gather(0, digit[None]).squeeze(0)
         prefix = prefix | (digit << shift)
         rest = rest & (digits == digit)
         # Elsewhere it would have to be waited for how many there are.
-        if values.device.type == "cpu":
+        if can_look_at(values):
             bits, rest = bits.masked_select(rest), rest.masked_select(rest)
     return prefix.to(torch.int32 if width == 32 else torch.int64).view(values.dtype)
 
@@ -125,7 +129,7 @@ class OHEMPixelSampler(nn.Module):
 
     def certain_limit(self, dtype: torch.dtype) -> float:
         """The least loss of a pixel that is kept however many others there are; infinity without `thresh`."""
-        return math.inf if self.thresh is None else below(self.thresh, dtype).item()
+        return math.inf if self.thresh is None else below(self.thresh, dtype)
 
     def limit(
         self,

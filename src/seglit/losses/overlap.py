@@ -68,7 +68,7 @@ class OverlapLoss(PixelSumLoss):
         sums, weight = statistics["sums"], statistics["weight"]
         if not self.per_image:
             return {"sums": sums.sum(0, keepdim=True)}
-        images = (weight > 0).sum() if self.avg_non_ignore else weight.new_tensor(len(weight))
+        images = (weight > 0).sum() if self.avg_non_ignore else weight.new_full((), len(weight))
         # Where no pixel counts, every sum is zero and so are the terms and their gradients.
         return {"sum": self.formula(sums).mean(1).sum(), "divisor": images.to(weight.dtype)}
 

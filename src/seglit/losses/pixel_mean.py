@@ -82,7 +82,7 @@ class PixelMeanLoss(PixelSumLoss):
             case "class_weight":
                 return pixels.weight(self.class_weight).sum()
             case "all":
-                return pixels.logits.new_tensor(float(pixels.labels.numel()))
+                return pixels.logits.new_full((), float(pixels.labels.numel()))
             case "kept":
                 return pixels.counted.sum().to(dtype)
             case _:

@@ -160,9 +160,14 @@ def table(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -
     return torch.tensor(values, dtype=dtype, device=device)
 
 
+def can_look_at(tensor: Tensor) -> bool:
+    """Whether the host sees the numbers of a tensor without waiting for a device."""
+    return tensor.device.type == "cpu"
+
+
 def histogram(indices: Integer[Tensor, " number"], length: int) -> Int64[Tensor, " length"]:
     """How often each index occurs."""
-    if indices.device.type == "cpu":
+    if can_look_at(indices):
         return torch.bincount(indices, minlength=length)
     # Elsewhere bincount waits for the greatest index.
     indices = indices.long()

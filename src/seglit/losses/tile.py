@@ -109,11 +109,12 @@ class Tile(Pixels):
             assert result is not None  # some loss has a gradient
             return result
         through = self._softmax.probabilities
+        if surprise is None:
+            surprise = torch.zeros_like(through[:, 0])
         if probabilities is None:
             through.mul_(surprise[:, None])
         else:
             mean = torch.einsum("nchw,nchw->nhw", probabilities, through)
-            through.mul_(probabilities.sub_((mean if surprise is None else mean - surprise)[:, None]))
-        if surprise is not None:
-            self.add_at_label(through, -surprise)
+            through.mul_(probabilities.sub_((mean - surprise)[:, None]))
+        self.add_at_label(through, -surprise)
         return through if result is None else result.add_(through)

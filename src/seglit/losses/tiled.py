@@ -11,6 +11,7 @@ from torch import Tensor
 from seglit.losses.ohem import OHEMPixelSampler
 from seglit.losses.pixel_mean import PixelMeanLoss
 from seglit.losses.pixel_sum import PixelSumLoss, Slopes
+from seglit.losses.pixels import can_look_at
 from seglit.losses.ranks import Ranks
 from seglit.losses.scattered import chunks
 from seglit.losses.tile import Tile
@@ -151,7 +152,7 @@ class TiledPixels:
     @property
     def _looked_at(self) -> bool:
         """Whether looking at a number costs nothing."""
-        return self.logits.device.type == "cpu"
+        return can_look_at(self.logits)
 
     def _zeros(self) -> Tensor:
         return torch.zeros_like(self.logits, dtype=self.dtype, memory_format=torch.contiguous_format)

@@ -1,0 +1,86 @@
+"""A whole training step, net, losses, optimizer, in other precisions and memory formats, against the float32 step.
+
+python scripts/bench_step.py
+python scripts/bench_step.py --compile   # torch.compile as well, which takes minutes
+
+The options are those of a run: `trainer.precision=bf16-mixed`, `model.channels_last=true`, `model.compile=true`. Each
+contender is a net of its own with the same weights and batch; all take a step in turn.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+from benching import Row, header, interleaved, options_of, shown, time_row, written
+from seglit.build import built
+from seglit.config import compose
+from seglit.losses.ranks import ALONE
+from seglit.module import SegmentationModule
+
+CLASSES, IMAGES = 19, 2
+SHAPES = {"fcn_unet_small": 64, "fcn_unet_s5-d16": 64, "pspnet_r18-d8": 128}
+"""Crops by model."""
+SHORT = ("fcn_unet_small", "pspnet_r18-d8")
+
+
+def main() -> None:
+    options = options_of(__doc__, add_compile)
+    print(header(torch.get_num_threads(), ["seglit", "torch", "lightning"]) + "\n", flush=True)
+    rows: list[Row] = []
+    for model in SHORT if options.short else SHAPES:
+        rows += measured(model, SHAPES[model], 3 if options.short else 9, compiled=options.compile)
+        for found in rows[-(4 if options.compile else 3) :]:
+            print(shown(found), flush=True)
+    written(rows, options.json)
+
+
+def add_compile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well, which takes minutes")
+
+
+def measured(model: str, size: int, rounds: int, *, compiled: bool) -> list[Row]:
+    """The rows of a model."""
+    plain = ["model.channels_last=false"]
+    steps = {
+        "float32": step_of(model, size, plain),
+        "bf16-mixed": step_of(model, size, plain, mixed=True),
+        "channels_last": step_of(model, size, ["model.channels_last=true"]),
+        "channels_last and bf16-mixed": step_of(model, size, ["model.channels_last=true"], mixed=True),
+    }
+    if compiled:
+        steps["compile"] = step_of(model, size, [*plain, "model.compile=true"])
+    for step in steps.values():
+        step()
+        step()
+    times = interleaved(steps, rounds)
+    shape = f"{model}, {IMAGES}x3x{size}x{size}, {CLASSES} classes"
+    base = times.pop("float32")
+    return [time_row(f"step, {name} against float32", shape, taken, base) for name, taken in times.items()]
+
+
+def step_of(model: str, size: int, changes: list[str], *, mixed: bool = False) -> Callable[[], None]:
+    """A call that takes a step; `mixed` as Lightning's `bf16-mixed` does it."""
+    torch.manual_seed(0)
+    words = [f"model={model}", "data=folder", "data.root=nowhere", f"data.num_classes={CLASSES}", "name=bench"]
+    cfg = compose([*words, "output_dir=nowhere", *changes])
+    module: SegmentationModule = built(cfg.model, "model")
+    module.train()
+    optimizer = module.build_optimizer()
+    image, labels = torch.randn(IMAGES, 3, size, size), torch.randint(0, CLASSES, (IMAGES, size, size))
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = module.criterion(module(image), labels, module.align_corners, ALONE)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+if __name__ == "__main__":
+    main()
