@@ -130,11 +130,6 @@ class Pixels:
         # Above the threshold it is the number itself, to the last digit of float64.
         return F.softplus(doubts, threshold=40.0)
 
-    def class_counts(self, chosen: Bool[Tensor, "batch height width"]) -> Int64[Tensor, " classes"]:
-        """How many of the chosen pixels are of each class; void ones are in no count."""
-        places = torch.where(chosen & self.valid, self.labels, self.num_classes)
-        return histogram(places.flatten(), self.num_classes + 1)[:-1]
-
     def correct(self) -> Bool[Tensor, "batch height width"]:
         """Where the label is known and no other class has a higher score."""
         logits = self.logits.detach()
@@ -149,8 +144,9 @@ class Pixels:
         """
         counts = {"valid": self.valid.sum(), "correct": self.correct().sum()}
         if self.kept is not None:
-            counts |= {"kept_by_class": self.class_counts(self.counted)[None]}
-            counts |= {"valid_by_class": self.class_counts(self.valid)[None]}
+            places = torch.where(self.valid, 2 * self.target + self.counted, 2 * self.num_classes)
+            by_class = histogram(places.flatten(), 2 * self.num_classes + 1)[:-1].view(1, -1, 2)
+            counts |= {"kept_by_class": by_class[:, :, 1], "valid_by_class": by_class.sum(2)}
         return {name: count.to(self.logits.dtype) for name, count in counts.items()}
 
 

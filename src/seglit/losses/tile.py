@@ -1,11 +1,9 @@
 """A tile: some rows of one image, whose softmax is computed once for all who ask."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -14,37 +12,39 @@ from seglit.losses.pixels import Pixels
 
 
 class Softmax:
-    """The softmax of logits over their channels, first as a logarithm, then itself in the same memory.
+    """The softmax of logits over their channels, in the parts that it is made of, each computed when it is needed.
 
     Args:
         logits: not written to.
-        own: takes the channel of each pixel's true class out of a map.
     """
 
-    def __init__(self, logits: Float[Tensor, "batch channels height width"], own: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, logits: Float[Tensor, "batch channels height width"]) -> None:
         self._logits = logits
-        self._own = own
 
     @cached_property
-    def _log(self) -> Float[Tensor, "batch channels height width"]:
-        return F.log_softmax(self._logits, 1)
+    def peak(self) -> Float[Tensor, "batch height width"]:
+        """The highest logit of each pixel."""
+        return self._logits.amax(1)
 
     @cached_property
-    def own(self) -> Float[Tensor, "batch height width"]:
-        """The logarithm of the true class's probability; at void pixels that of some class."""
-        return self._own(self._log)
+    def _exponentials(self) -> Float[Tensor, "batch channels height width"]:
+        return torch.sub(self._logits, self.peak[:, None]).exp_()
 
     @cached_property
-    def highest(self) -> Float[Tensor, "batch height width"]:
-        """The logarithm of the highest probability."""
-        return self._log.amax(1)
+    def total(self) -> Float[Tensor, "batch height width"]:
+        """The sum of the exponentials of the logits less the highest one."""
+        return self._exponentials.sum(1)
 
     @cached_property
     def probabilities(self) -> Float[Tensor, "batch channels height width"]:
-        """The softmax. To be written into by the last who asks."""
-        # These are read off the logarithm while it is there.
-        _ = self.own, self.highest
-        return self._log.exp_()
+        """The softmax, in the place of the exponentials. To be written into by the last who asks."""
+        return self._exponentials.mul_(self.total.reciprocal()[:, None])
+
+    def times(self, factors: Float[Tensor, "batch height width"]) -> Float[Tensor, "batch channels height width"]:
+        """The softmax times a factor for each pixel, in its own place: the last thing to ask for."""
+        if "probabilities" in self.__dict__:
+            return self.probabilities.mul_(factors[:, None])
+        return self._exponentials.mul_((factors / self.total)[:, None])
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Tile(Pixels):
 
     @cached_property
     def _softmax(self) -> Softmax:
-        return self.softmax or Softmax(self.logits, self.at_label)
+        return self.softmax or Softmax(self.logits)
 
     @cached_property
     def _weights(self) -> dict[tuple[float, ...] | None, Tensor]:
@@ -85,7 +85,12 @@ class Tile(Pixels):
 
     @cached_property
     def _surprise(self) -> Float[Tensor, "batch height width"]:
-        return torch.where(self.valid, -self._softmax.own, 0.0)
+        softmax = self._softmax
+        return torch.where(self.valid, softmax.total.log() + (softmax.peak - self._own_logit), 0.0)
+
+    @cached_property
+    def _own_logit(self) -> Float[Tensor, "batch height width"]:
+        return self.at_label(self.logits)
 
     def surprise_of(self, doubts: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """See `Pixels.surprise_of`: the same to the last digits of the numbers around 1, and many times as quick."""
@@ -96,11 +101,15 @@ class Tile(Pixels):
         """See `Pixels.correct`."""
         if self.channels == 1:
             return super().correct()
-        return self.valid & (self._softmax.own >= self._softmax.highest)
+        return self.valid & (self._own_logit >= self._softmax.peak)
 
     def keeping(self, kept: Bool[Tensor, "batch height width"]) -> "Tile":
         """The same pixels and softmax with another choice among them."""
-        return Tile(self.logits, self.labels, self.ignore_index, kept, None, self._softmax)
+        other = Tile(self.logits, self.labels, self.ignore_index, kept, None, self._softmax)
+        # What does not depend on the choice is not computed again.
+        common = ("valid", "target", "_own_logit", "_surprise")
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name in common})
+        return other
 
     def gradient(self, slopes: Slopes) -> Float[Tensor, "batch channels height width"]:
         """The gradient in the logits, from its parts. The last thing to ask for, as it writes into the softmax."""
@@ -108,13 +117,13 @@ class Tile(Pixels):
         if surprise is None and probabilities is None:
             assert result is not None  # some loss has a gradient
             return result
-        through = self._softmax.probabilities
         if surprise is None:
-            surprise = torch.zeros_like(through[:, 0])
+            surprise = torch.zeros_like(self.logits[:, 0])
         if probabilities is None:
-            through.mul_(surprise[:, None])
+            through = self._softmax.times(surprise)
         else:
-            mean = torch.einsum("nchw,nchw->nhw", probabilities, through)
-            through.mul_(probabilities.sub_((mean - surprise)[:, None]))
+            own = self._softmax.probabilities
+            mean = torch.einsum("nchw,nchw->nhw", probabilities, own)
+            through = probabilities.sub_((mean - surprise)[:, None]).mul_(own)
         self.add_at_label(through, -surprise)
         return through if result is None else result.add_(through)

@@ -20,7 +20,7 @@ from seglit.upsampling import Upsampling
 from seglit.workers import workers
 
 Item = TypeVar("Item")
-TILE = {"cpu": 1 << 18}
+TILE = {"cpu": 1 << 19}
 LARGE_TILE = 1 << 25
 """How many logits a tile has: as many as a core's cache holds, and elsewhere as many as keep a device busy."""
 DENSE = 0.25
