@@ -217,9 +217,12 @@ def test_the_kth_greatest_is_that_of_sorting(dtype: torch.dtype) -> None:
     values = torch.cat([draws, torch.stack(near), torch.tensor([-0.0, 0.0, -0.0], dtype=dtype)])
     chosen = torch.rand(len(values), generator=generator) < 0.8
     expected = values[chosen].sort(descending=True).values
+    known = torch.where(chosen, values + 0.0, -1.0)
     for k in range(1, len(expected) + 1):
-        assert kth_greatest(values, chosen, torch.tensor(k)) == expected[k - 1]
-    assert kth_greatest(values, chosen, torch.tensor(len(values) + 1)) == 0
+        assert kth_greatest(known, torch.tensor(k)) == expected[k - 1]
+        found = OHEMPixelSampler(None, k).limit(values.view(1, 1, -1), chosen.view(1, 1, -1))
+        assert found == expected[k - 1]
+    assert kth_greatest(known, torch.tensor(len(values) + 1)) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

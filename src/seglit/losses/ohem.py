@@ -1,7 +1,6 @@
 """Online hard example mining over pixels."""
 
 import math
-from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -51,60 +50,70 @@ def hardness_limit(
         min_kept: pixels per image of the batch; not negative.
         ranks: who shares the batch. All its pixels are compared, and all its images counted.
     """
-    losses = losses.detach()
+    # Adding zero makes a zero of minus zero.
+    known = torch.where(valid, losses.detach() + 0.0, -1.0)
+    return limit_of(known, thresh=thresh, min_kept=min_kept, ranks=ranks)
+
+
+def limit_of(
+    losses: Float[Tensor, "batch *pixels"], *, thresh: float | None, min_kept: int, ranks: Ranks = ALONE
+) -> Float[Tensor, ""]:
+    """As `hardness_limit`, of losses that are negative where a pixel is void."""
     limit = losses.new_full((), math.inf if thresh is None else below(thresh, losses.dtype))
     if min_kept == 0:
         return limit
-    below_thresh = (losses >= limit) & valid
-    images, hard = ranks.summed([losses.new_full((1,), len(losses), dtype=torch.int64), below_thresh.sum()[None]])
-    needed = min_kept * images[0]
+    images = torch.full((1,), len(losses), device=losses.device)
+    images, hard = ranks.summed([images, (losses >= limit).sum()[None]])
+    needed = min_kept * images.squeeze(0)
     # Looking at a number costs nothing here, and no rank sees another.
     if can_look_at(losses) and hard >= needed:
         return limit
-    return torch.minimum(limit, kth_greatest(losses, valid, needed, ranks))
+    return torch.minimum(limit, kth_greatest(losses, needed, ranks))
 
 
-@lru_cache(maxsize=64)
 def below(thresh: float, dtype: torch.dtype) -> float:
-    """The least -log of a probability that is below `thresh`, in that type."""
-    limit = torch.nextafter(torch.tensor(-math.log(thresh), dtype=dtype), torch.tensor(math.inf, dtype=dtype))
-    return limit.item()
+    """The least -log of a probability that is below `thresh`, in the numbers of a type."""
+    return torch.nextafter(torch.tensor(-math.log(thresh), dtype=dtype), torch.tensor(math.inf, dtype=dtype)).item()
 
 
-def kth_greatest(
-    values: Float[Tensor, "*shape"], chosen: Bool[Tensor, "*shape"], k: Int64[Tensor, ""], ranks: Ranks = ALONE
-) -> Float[Tensor, ""]:
-    """The k-th greatest of the chosen values of all ranks, 0 where there are fewer; exact, without sorting.
+def kth_greatest(values: Float[Tensor, "*shape"], k: Int64[Tensor, ""], ranks: Ranks = ALONE) -> Float[Tensor, ""]:
+    """The k-th greatest of the values of all ranks that are not negative, 0 where there are fewer; without sorting.
 
     Numbers that are not negative are in the order of their bits. So the bits of the answer are found from the highest
     down, some at a time, each time from a histogram of these bits among the values that agree with the higher ones.
     Nothing is read back to the host on the way.
 
     Args:
-        values: not negative, float32 or float64.
-        chosen: which of them take part.
+        values: float32 or float64; negative ones, minus zero too, take no part.
         k: 1 or more.
         ranks: who has the rest of the values.
     """
     width = torch.finfo(values.dtype).bits
-    # Adding zero makes a zero of minus zero, whose sign bit would come first.
-    bits = (values + 0.0).flatten().view(torch.int32 if width == 32 else torch.int64)
-    rest = chosen.flatten()
-    prefix, left = k.new_zeros(()), k.clone()
+    bits = values.flatten().view(torch.int32 if width == 32 else torch.int64)
+    prefix, left, rest = k.new_zeros(()), k.clone(), None
     for shift in reversed(range(0, width - 1, DIGIT_BITS)):
-        digits = (bits >> shift) & (DIGITS - 1)
-        # A value that is out of the race is counted beyond the last digit.
-        (counts,) = ranks.summed([histogram(digits.masked_fill(~rest, DIGITS), DIGITS + 1)])
-        from_top = counts[:DIGITS].flip(0).cumsum(0).flip(0)
+        # The highest digit has the sign before it, so that of a negative number is beyond those of the others.
+        highest = shift + DIGIT_BITS >= width - 1
+        length = 1 << (width - 1 - shift) if highest else DIGITS
+        digits = (bits >> shift) & (2 * length - 1)
+        if not highest:
+            digits = digits & (length - 1)
+        if rest is not None:
+            # A value that is out of the race is counted beyond the last digit.
+            digits = digits.masked_fill(~rest, length)
+        (counts,) = ranks.summed([histogram(digits, 2 * length)[:length]])
+        from_top = counts.flip(0).cumsum(0).flip(0)
         # The digit of the answer is the greatest from which on there are `left` values, 0 if there never are.
         digit = ((from_top >= left).sum() - 1).clamp(min=0)
         # By an index that is a tensor of no dimension, `from_top[digit]`, torch would look at the index.
-        left = left - (from_top - counts[:DIGITS]).gather(0, digit[None]).squeeze(0)
+        left = left - (from_top - counts).gather(0, digit[None]).squeeze(0)
         prefix = prefix | (digit << shift)
-        rest = rest & (digits == digit)
-        # Elsewhere it would have to be waited for how many there are.
+        agrees = digits == digit
         if can_look_at(values):
-            bits, rest = bits.masked_select(rest), rest.masked_select(rest)
+            bits = bits[agrees.nonzero()[:, 0]]
+        else:
+            # There it would have to be waited for how many there are.
+            rest = agrees if rest is None else rest & agrees
     return prefix.to(torch.int32 if width == 32 else torch.int64).view(values.dtype)
 
 
@@ -130,6 +139,10 @@ class OHEMPixelSampler(nn.Module):
     def certain_limit(self, dtype: torch.dtype) -> float:
         """The least loss of a pixel that is kept however many others there are; infinity without `thresh`."""
         return math.inf if self.thresh is None else below(self.thresh, dtype)
+
+    def limit_of(self, losses: Float[Tensor, "batch *pixels"], ranks: Ranks = ALONE) -> Float[Tensor, ""]:
+        """As `limit`, of losses that are negative where a pixel is void."""
+        return limit_of(losses, thresh=self.thresh, min_kept=self.min_kept, ranks=ranks)
 
     def limit(
         self,

@@ -199,7 +199,7 @@ class TiledPixels:
 
         places = self._places()
         pieces = self._visited(look, places)
-        self.limit = limit = sampler.limit(self._surprise[:, None], self._surprise[:, None] >= 0, ranks)
+        self.limit = limit = sampler.limit_of(self._surprise, ranks)
         if by_pixel:
             said = [place for place, piece in zip(places, pieces, strict=True) if piece.said]
             return pieces + self._visited(lambda image: self._pixels(image, said, certain), range(len(self.labels)))
