@@ -123,7 +123,7 @@ class Tile(Pixels):
             through = self._softmax.times(surprise)
         else:
             own = self._softmax.probabilities
-            mean = torch.einsum("nchw,nchw->nhw", probabilities, own)
+            mean = (probabilities * own).sum(1)
             through = probabilities.sub_((mean - surprise)[:, None]).mul_(own)
         self.add_at_label(through, -surprise)
         return through if result is None else result.add_(through)
