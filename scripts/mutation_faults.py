@@ -605,7 +605,7 @@ FAULTS = (
         ".masked_fill(~tile.valid, -1.0)",
         "",
         TILED,
-        equivalent="the surprise of void is zero, which is chosen only where all is, and `Pixels.counted` masks void once more",
+        equivalent="the surprise of void is 0, chosen only where all is, and `Pixels.counted` masks void again",
     ),
     Fault(
         "divisor counted again with single pixels",
