@@ -329,7 +329,7 @@ FAULTS = (
         "losses/overlap.py",
         "counted=self.avg_non_ignore)",
         "counted=True)",
-        WHOLE_STEP,
+        LOSSES,
     ),
     Fault(
         "Dice loses its factor two",
@@ -469,6 +469,7 @@ FAULTS = (
         "losses.detach() + 0.0, -1.0",
         "losses.detach(), -1.0",
         OHEM,
+        equivalent="where too few others are left, the limit is zero all the same",
     ),
     Fault(
         "k-th greatest among void too",

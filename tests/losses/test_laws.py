@@ -191,6 +191,7 @@ def test_an_image_of_void_alone_counts_as_asked(name: str) -> None:
         criterion = head(name, avg_non_ignore=avg_non_ignore)
         without = criterion(logits[:2], labels[:2])["loss_x"]
         assert_close(criterion(logits, labels)["loss_x"], without * 2 / images)
+        assert MAKE[name](avg_non_ignore=avg_non_ignore).divisor_of(Pixels(logits, labels, 255)).item() == images
 
 
 def test_void_hides_no_mistake_about_an_absent_class() -> None:
