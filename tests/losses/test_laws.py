@@ -259,10 +259,11 @@ def test_the_surprise_of_one_channel_is_of_the_class_that_is_true() -> None:
     assert_close(pixels.surprise(use_sigmoid=True), torch.where(labels == 255, 0.0, -probability.log()))
 
 
-def test_terms_that_are_logged_only_get_no_gradient() -> None:
+@pytest.mark.parametrize("tiled", [True, False])
+def test_terms_that_are_logged_only_get_no_gradient(tiled: bool) -> None:
     logits, labels = draw()
     losses = {"loss_ce": CrossEntropyLoss(), "watched": DiceLoss()}
-    criterion = SegmentationCriterion(decode=HeadCriterion(losses))
+    criterion = SegmentationCriterion(decode=HeadCriterion(losses), tiled=tiled)
     terms = criterion({"decode": logits}, labels)
     assert_close(terms["loss"], terms["decode.loss_ce"])
     assert not terms["decode.watched"].requires_grad
