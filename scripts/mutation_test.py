@@ -3,6 +3,7 @@
 python scripts/mutation_test.py                                # all of them; fails if fewer than 95 % are caught
 python scripts/mutation_test.py --only "cosine sign"           # one of them
 python scripts/mutation_test.py --write docs/mutations.md      # also write the page
+python scripts/mutation_test.py --only "cosine sign" --update docs/mutations.md    # write one row, keep the others
 
 The faults are in mutation_faults.py, each with the tests that ought to catch it. They are planted in a copy of the
 files that git tracks, so this checkout stays as it is.
@@ -40,9 +41,10 @@ def main() -> None:
     parser.add_argument("--only", metavar="NAME", action="append", help="plant this fault alone; may be repeated")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="faults tried at the same time")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="write the table of all faults to this file")
+    parser.add_argument("--update", type=Path, metavar="PAGE", help="the same, but keep the rows of faults not tried")
     options = parser.parse_args()
     if options.write and options.only:
-        parser.error("--write needs all faults; leave --only out")
+        parser.error("--write needs all faults; leave --only out, or use --update")
     faults = [fault for fault in FAULTS if not options.only or fault.name in options.only]
     unknown = set(options.only or ()) - {fault.name for fault in faults}
     if unknown:
@@ -55,6 +57,8 @@ def main() -> None:
         found = tried(faults, copies(Path(folder), options.jobs), options.jobs)
     if options.write:
         write_text(options.write, page(found))
+    if options.update:
+        write_text(options.update, page(updated(found, options.update.read_text(encoding="utf-8"))))
     print(summary(found))
     sys.exit(int(percent(found) < SHARE))
 
@@ -147,7 +151,7 @@ def failure(tree: Path, tests: Sequence[str]) -> str:
         return f"no end within {LIMIT} s"
     if done.returncode == 0:
         return SURVIVED
-    first = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    first = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     return first[1] if first else (done.stderr.strip().splitlines() or ["pytest failed without a word"])[-1]
 
 
@@ -183,9 +187,27 @@ def page(found: Mapping[Fault, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def updated(found: Mapping[Fault, str], text: str) -> dict[Fault, str]:
+    """What was found, and what the page's text says of the other faults; without those it does not have as they are."""
+    said = {}
+    for fault in FAULTS:
+        start = row(fault, SURVIVED).removesuffix(f"{celled(outcome(fault, SURVIVED))} |")
+        ends = [line.removeprefix(start) for line in text.splitlines() if line.startswith(start)]
+        if fault in found:
+            said[fault] = found[fault]
+        elif ends:
+            test = re.fullmatch(r"`(.*)` \|", ends[0])
+            said[fault] = test[1].replace("\\|", "|") if test else SURVIVED
+    return said
+
+
 def row(fault: Fault, caught: str) -> str:
-    outcome = f"`{caught}`" if caught else f"none: {fault.equivalent}" if fault.equivalent else "**survived**"
-    return "| " + " | ".join(map(celled, (fault.name, code(fault.old), code(fault.new), outcome))) + " |"
+    cells = (fault.name, code(fault.old), code(fault.new), outcome(fault, caught))
+    return "| " + " | ".join(map(celled, cells)) + " |"
+
+
+def outcome(fault: Fault, caught: str) -> str:
+    return f"`{caught}`" if caught else f"none: {fault.equivalent}" if fault.equivalent else "**survived**"
 
 
 def code(text: str) -> str:

@@ -21,7 +21,7 @@ from seglit.losses import (
     tiled,
 )
 from seglit.losses.loss import Loss
-from seglit.losses.pixel_mean import PixelMeanLoss
+from seglit.losses.pixel_mean import Divisor, PixelMeanLoss
 from seglit.losses.pixels import Pixels
 
 WEIGHTS = [1.0, 2.0, 0.5, 3.0]
@@ -169,6 +169,32 @@ def test_half_precision(losses: str, dtype: torch.dtype) -> None:
     assert gradients[0].dtype == dtype
     precision = torch.finfo(dtype).eps
     assert_close(gradients[0].double(), gradients[1], rtol=precision, atol=precision * gradients[1].abs().max().item())
+
+
+def test_half_precision_is_rounded_once() -> None:
+    """The sum over all pixels is beyond float16, the mean is not."""
+    logits = torch.zeros(1, 2, 1, 1, dtype=torch.float16, requires_grad=True)
+    labels = torch.zeros(1, 400, 400, dtype=torch.long)
+    (gradient,) = torch.autograd.grad(HeadCriterion({"loss_ce": CrossEntropyLoss()})(logits, labels)["loss_ce"], logits)
+    assert_close(gradient.flatten(), torch.tensor([-0.5, 0.5], dtype=torch.float16), rtol=0, atol=0)
+
+
+def test_sums_have_more_digits_than_their_parts() -> None:
+    """In float32, 2**24 and one is 2**24."""
+    large = 2.0**24
+    values = torch.ones(1, 1, 9)
+    values[..., 0] = large
+    pixels = Pixels(torch.zeros(1, 2, 1, 9), torch.ones(1, 1, 9, dtype=torch.long), 255)
+    assert pixels.sums_by_label(values).tolist() == [[0.0, large + 8]]
+    pieces = [tiled.Piece(0, {("loss", "sum"): value}) for value in values.flatten()]
+    assert tiled.added(pieces, 1, torch.float32)["loss", "sum"].item() == large + 8
+
+
+@pytest.mark.parametrize("sampler", ["thresh", "too few below thresh", "hardest"])
+@pytest.mark.parametrize("divisor", ["all", "valid", "kept", "class_weight"])
+def test_every_divisor_with_a_sampler(divisor: Divisor, sampler: str) -> None:
+    loss = CrossEntropyLoss(class_weight=WEIGHTS, divisor=divisor)
+    assert_same(*both(HeadCriterion({"loss_ce": loss}, SAMPLERS[sampler]), *draw((3, 5), (12, 20))))
 
 
 def test_products_are_not_rounded(monkeypatch: pytest.MonkeyPatch) -> None:

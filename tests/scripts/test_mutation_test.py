@@ -55,3 +55,16 @@ def test_a_page() -> None:
     assert r"| `tests/test_x.py::test_y[a\|b]` |" in page
     assert "| **survived** |" in page
     assert f"| none: {equivalent.equivalent} |" in page
+
+
+def test_an_update_keeps_the_rows_of_faults_that_were_not_tried() -> None:
+    equivalent = next(fault for fault in FAULTS if fault.equivalent)
+    first, second, third, *_ = (fault for fault in FAULTS if not fault.equivalent)
+    page = mutation_test.page({first: "test_a[x|y]", second: "", equivalent: ""})
+    found = mutation_test.updated({second: "test_b", third: "test_c"}, page)
+    assert found == {first: "test_a[x|y]", second: "test_b", third: "test_c", equivalent: ""}
+    assert mutation_test.updated({}, page) == {first: "test_a[x|y]", second: "", equivalent: ""}
+    assert mutation_test.updated({}, page.replace(mutation_test.code(first.old), "`other`")).keys() == {
+        second,
+        equivalent,
+    }
