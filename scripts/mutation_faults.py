@@ -666,15 +666,15 @@ FAULTS = (
     Fault(
         "gradient of a tile for that of its image",
         "losses/tiled.py",
-        "total[piece.image, :, piece.first : piece.first + piece.gradient.shape[1]] += piece.gradient",
+        "total[piece.image, :, rows] += piece.gradient",
         "total[piece.image, :, : piece.gradient.shape[1]] += piece.gradient",
         TILED,
     ),
     Fault(
         "gradient of the last tile alone",
         "losses/tiled.py",
-        "piece.gradient.shape[1]] += piece.gradient",
-        "piece.gradient.shape[1]] = piece.gradient",
+        "rows] += piece.gradient",
+        "rows] = piece.gradient",
         TILED,
     ),
     Fault(
