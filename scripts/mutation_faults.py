@@ -469,6 +469,7 @@ FAULTS = (
         "losses.detach() + 0.0, -1.0",
         "losses.detach(), -1.0",
         OHEM,
+        equivalent="the limit is zero where too few are found, and minus zero reaches it",
     ),
     Fault(
         "k-th greatest among void too",
