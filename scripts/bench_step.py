@@ -1,4 +1,4 @@
-"""A whole training step, net, losses, optimizer, in other precisions and memory formats, against the float32 step.
+"""A whole training step, net, losses, optimizer: by tiles against plain losses, and in other precisions and formats.
 
 python scripts/bench_step.py
 python scripts/bench_step.py --compile   # torch.compile as well, which takes minutes
@@ -8,12 +8,11 @@ contender is a net of its own with the same weights and batch; all take a step i
 """
 
 import argparse
-import os
 from collections.abc import Callable
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from benching import Row, header, interleaved, options_of, shown, time_row, written
 from seglit.build import built
@@ -24,6 +23,8 @@ from seglit.module import SegmentationModule
 CLASSES, IMAGES = 19, 2
 SHAPES = {"fcn_unet_small": 64, "fcn_unet_s5-d16": 64, "pspnet_r18-d8": 128}
 """Crops by model."""
+WHOLE = {"fcn_unet_small": (256, 256), "pspnet_r18-d8": (256, 256)}
+"""Crops of the steps that compare losses."""
 SHORT = ("fcn_unet_small", "pspnet_r18-d8")
 
 
@@ -33,8 +34,11 @@ def main() -> None:
     rows: list[Row] = []
     for model in SHORT if options.short else SHAPES:
         rows += measured(model, SHAPES[model], 3 if options.short else 9, compiled=options.compile)
-        for found in rows[-(4 if options.compile else 3) :]:
-            print(shown(found), flush=True)
+    for model, size in WHOLE.items():
+        for classes in (19,) if options.short else (19, 150):
+            rows += compared(model, size, classes, 3 if options.short else 9)
+    for found in rows:
+        print(shown(found), flush=True)
     written(rows, options.json)
 
 
@@ -62,19 +66,48 @@ def measured(model: str, size: int, rounds: int, *, compiled: bool) -> list[Row]
     return [time_row(f"step, {name} against float32", shape, taken, base) for name, taken in times.items()]
 
 
-def step_of(model: str, size: int, changes: list[str], *, mixed: bool = False) -> Callable[[], None]:
-    """A call that takes a step; `mixed` as Lightning's `bf16-mixed` does it."""
+def compared(model: str, size: tuple[int, int], classes: int, rounds: int) -> list[Row]:
+    """The rows of a model's losses: by tiles, in one piece, and those of plain PyTorch."""
+    shape = f"{model}, {IMAGES}x3x{size[0]}x{size[1]}, {classes} classes"
+    steps = {
+        "by tiles": step_of(model, size[0], [], classes=classes),
+        "tiled=false": step_of(model, size[0], ["model.criterion.tiled=false"], classes=classes),
+        "F.interpolate + F.cross_entropy": step_of(model, size[0], [], classes=classes, plain=True),
+    }
+    for step in steps.values():
+        step()
+    times = interleaved(steps, rounds)
+    ours = times.pop("by tiles")
+    return [time_row(f"step, losses by tiles against {name}", shape, ours, taken) for name, taken in times.items()]
+
+
+def plain_loss(outputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """Cross-entropy of each head, the auxiliary ones at 0.4."""
+    losses = []
+    for name, logits in outputs.items():
+        full = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
+        losses.append((1.0 if name == "decode" else 0.4) * F.cross_entropy(full, labels, ignore_index=255))
+    return torch.stack(losses).sum()
+
+
+def step_of(
+    model: str, size: int, changes: list[str], *, mixed: bool = False, classes: int = CLASSES, plain: bool = False
+) -> Callable[[], None]:
+    """A call that takes a step; `mixed` as Lightning's `bf16-mixed` does it, `plain` with losses of PyTorch alone."""
     torch.manual_seed(0)
-    words = [f"model={model}", "data=folder", "data.root=nowhere", f"data.num_classes={CLASSES}", "name=bench"]
+    words = [f"model={model}", "data=folder", "data.root=nowhere", f"data.num_classes={classes}", "name=bench"]
     cfg = compose([*words, "output_dir=nowhere", *changes])
     module: SegmentationModule = built(cfg.model, "model")
     module.train()
     optimizer = module.build_optimizer()
-    image, labels = torch.randn(IMAGES, 3, size, size), torch.randint(0, CLASSES, (IMAGES, size, size))
+    image, labels = torch.randn(IMAGES, 3, size, size), torch.randint(0, classes, (IMAGES, size, size))
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            loss = module.criterion(module(image), labels, module.align_corners, ALONE)["loss"]
+            if plain:
+                loss = plain_loss(module(image), labels)
+            else:
+                loss = module.criterion(module(image), labels, module.align_corners, ALONE)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

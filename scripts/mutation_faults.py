@@ -469,7 +469,7 @@ FAULTS = (
         "losses.detach() + 0.0, -1.0",
         "losses.detach(), -1.0",
         OHEM,
-        equivalent="where too few others are left, the limit is zero all the same",
+        equivalent="the limit is zero where too few are found, and minus zero reaches it",
     ),
     Fault(
         "k-th greatest among void too",
@@ -667,15 +667,15 @@ FAULTS = (
     Fault(
         "gradient of a tile for that of its image",
         "losses/tiled.py",
-        "total[piece.image, :, piece.first : piece.first + piece.gradient.shape[1]] += piece.gradient",
+        "total[piece.image, :, rows] += piece.gradient",
         "total[piece.image, :, : piece.gradient.shape[1]] += piece.gradient",
         TILED,
     ),
     Fault(
         "gradient of the last tile alone",
         "losses/tiled.py",
-        "piece.gradient.shape[1]] += piece.gradient",
-        "piece.gradient.shape[1]] = piece.gradient",
+        "rows] += piece.gradient",
+        "rows] = piece.gradient",
         TILED,
     ),
     Fault(

@@ -63,13 +63,13 @@ def _places(axis: Axis, device: torch.device) -> tuple[Tensor, Tensor]:
     return lower.to(device), fraction.to(device)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _sources(axis: Axis, start: int, stop: int) -> tuple[int, int]:
     lower, _ = axis.places(start, stop)
     return int(lower[0]), min(int(lower[-1]) + 2, axis.length_in)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _matrix(axis: Axis, start: int, stop: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     lower, fraction = axis.places(start, stop)
     first, end = axis.sources(start, stop)

@@ -15,7 +15,8 @@ def head_rule(content: Node) -> Iterator[str]:
     if not net or not str(criterion.get("_target_")).endswith(".SegmentationCriterion"):
         return
     heads = {"decode", *map(str, mapping(net.get("auxiliary_heads")))}
-    criteria = {str(name) for name, value in criterion.items() if name not in HYDRA_KEYS and value is not None}
+    others = {*HYDRA_KEYS, "tiled"}
+    criteria = {str(name) for name, value in criterion.items() if name not in others and value is not None}
     for name in sorted(criteria - heads):
         place = f"model.criterion.{name}"
         yield f"{place}: the net has no such head{similar(name, heads)}; take it out with ~{place}"

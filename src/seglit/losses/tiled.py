@@ -144,9 +144,8 @@ class TiledPixels:
             return Piece(image, {}, *self._share(place, self._tile(place, kept), of_image))
 
         total = self._zeros()
-        with full_precision(self.logits.device), workers(self.logits.device) as in_order:
-            for piece in in_order(visit, self._places()):
-                add(piece, total)
+        with full_precision(self.logits.device), workers(self.logits.device) as self._in_order:
+            self._visited(visit, self._places(), total)
         return total
 
     @property
@@ -176,7 +175,7 @@ class TiledPixels:
 
     def _plain(self) -> list[Piece]:
         """All tiles, of which every valid pixel counts."""
-        return self._visited(lambda place: self._visit(place, self._tile(place)), self._places())
+        return self._visited(lambda place: self._visit(place, self._tile(place)), self._places(), self._gradient)
 
     def _sampled(self, sampler: OHEMPixelSampler, ranks: Ranks) -> list[Piece]:
         """All tiles with their hard pixels, in one visit as far as that is possible; settles `limit`."""
@@ -198,11 +197,12 @@ class TiledPixels:
             return Piece(place[0], found, said=False)
 
         places = self._places()
-        pieces = self._visited(look, places)
+        pieces = self._visited(look, places, self._gradient)
         self.limit = limit = sampler.limit_of(self._surprise, ranks)
         if by_pixel:
             said = [place for place, piece in zip(places, pieces, strict=True) if piece.said]
-            return pieces + self._visited(lambda image: self._pixels(image, said, certain), range(len(self.labels)))
+            images = range(len(self.labels))
+            return pieces + self._visited(lambda image: self._pixels(image, said, certain), images, self._gradient)
         if self._looked_at and limit.item() == certain:
             return pieces
 
@@ -215,16 +215,21 @@ class TiledPixels:
             rest = kept & (surprise < certain)
             return self._visit(place, self._tile(place, kept), rest) if rest.any() else piece._replace(gradient=None)
 
-        return self._visited(complete, list(zip(places, pieces, strict=True)))
+        return self._visited(complete, list(zip(places, pieces, strict=True)), self._gradient)
 
-    def _visited(self, visit: Callable[[Item], Piece], items: Iterable[Item]) -> list[Piece]:
-        """What came of the visits; their gradients are added up, in order."""
-        pieces = []
-        for piece in self._in_order(visit, items):
-            if self._gradient is not None:
-                add(piece, self._gradient)
-            pieces.append(piece._replace(gradient=None))
-        return pieces
+    def _visited(self, visit: Callable[[Item], Piece], items: Iterable[Item], total: Tensor | None) -> list[Piece]:
+        """What came of the visits; their gradients, if there is a total, are added to it, in order."""
+
+        def settled(piece: Piece) -> Piece:
+            if total is not None and piece.gradient is not None:
+                rows = slice(piece.first, piece.first + piece.gradient.shape[1])
+                total[piece.image, :, rows] += piece.gradient
+            return piece._replace(gradient=None)
+
+        if self.upsampling.rows.is_same:
+            # No two tiles come from the same row, so that each can add its own.
+            return list(self._in_order(lambda item: settled(visit(item)), items))
+        return [settled(piece) for piece in self._in_order(visit, items)]
 
     def _visit(self, place: Place, tile: Tile, new: Bool[Tensor, "1 _ _"] | None = None) -> Piece:
         """The statistics of a tile, and the gradient of its pixels, or of those that are `new`, if that comes along."""
@@ -275,12 +280,6 @@ class TiledPixels:
             chunk.add_transposed(chunk.tile.gradient(loss.slopes(chunk.tile, one)), total)
         found = added(pieces, 1, torch.float64)
         return Piece(image, found, 0, total.T.view_as(self.logits[image]))
-
-
-def add(piece: Piece, total: Float[Tensor, "batch channels low_height low_width"]) -> None:
-    """Add the gradient of a piece, if it has one."""
-    if piece.gradient is not None:
-        total[piece.image, :, piece.first : piece.first + piece.gradient.shape[1]] += piece.gradient
 
 
 def added(pieces: Iterable[Piece], images: int, dtype: torch.dtype) -> Found:
