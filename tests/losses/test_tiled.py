@@ -1,7 +1,7 @@
 """The losses a tile at a time are those at full resolution: every number and every gradient."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -353,3 +353,52 @@ def test_the_certain_limit_is_that_of_thresh() -> None:
     assert OHEMPixelSampler(None, 5).certain_limit(torch.float32) == math.inf
     limit = OHEMPixelSampler(0.7, 0).limit(torch.rand(1, 2, 2), torch.ones(1, 2, 2).bool())
     assert OHEMPixelSampler(0.7, 0).certain_limit(torch.float32) == limit.item()
+
+
+class Smoothed(CrossEntropyLoss):
+    """Another formula with inherited slopes."""
+
+    def pixel_loss(self, pixels: Pixels) -> Tensor:
+        return 0.9 * super().pixel_loss(pixels) - 0.1 * pixels.logits.log_softmax(1).mean(1)
+
+
+class SmoothedFocal(FocalLoss):
+    def pixel_loss(self, pixels: Pixels) -> Tensor:
+        return super().pixel_loss(pixels) + 0.1 * (pixels.logits**2).mean(1)
+
+
+class HalfDice(DiceLoss):
+    def statistics(self, pixels: Pixels) -> dict[str, Tensor]:
+        statistics = super().statistics(pixels)
+        return statistics | {"sums": statistics["sums"] ** 1.0 * 0.5}
+
+
+class WithPenalty(CrossEntropyLoss):
+    """One more sum, which the formula uses."""
+
+    def statistics(self, pixels: Pixels) -> dict[str, Tensor]:
+        penalty = (pixels.weight(None) * (pixels.logits**2).mean(1)).sum()
+        return super().statistics(pixels) | {"penalty": penalty}
+
+    def finish(self, totals: Mapping[str, Tensor]) -> Tensor:
+        return super().finish(totals) + 0.1 * totals["penalty"] / totals["divisor"].clamp(min=1)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("loss", [Smoothed, SmoothedFocal, HalfDice, WithPenalty])
+def test_a_subclass_has_the_gradient_of_its_own_formula(loss: Callable[[], Loss], sampler: str) -> None:
+    assert_same(*both(HeadCriterion({"loss_x": loss()}, SAMPLERS[sampler]), *draw((3, 5), (12, 20))))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["one", "all"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("losses", ["ce", "ce+dice"])
+def test_logits_that_are_no_numbers_are_not_hidden(losses: str, sampler: str, where: str, bad: float) -> None:
+    logits, labels = draw((3, 5), (12, 20))
+    with torch.no_grad():
+        logits[(0, 1, 1, 2) if where == "one" else ...] = bad
+    labels[0] = labels[0].masked_fill(labels[0] == 255, 0)
+    for terms, gradient in both(HeadCriterion(LOSSES[losses](), SAMPLERS[sampler]), logits, labels):
+        assert not sum(value for name, value in terms.items() if "loss_" in name).isfinite()
+        assert not gradient.isfinite().all()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seglit.losses import mmseg
 from seglit.losses.loss import Loss
-from seglit.losses.ohem import OHEMPixelSampler
+from seglit.losses.ohem import OHEMPixelSampler, ranking
 from seglit.losses.pixel_sum import PixelSumLoss
 from seglit.losses.pixels import Pixels
 from seglit.losses.ranks import ALONE, Ranks
@@ -150,9 +150,9 @@ class HeadCriterion(nn.Module):
         if self.sampler is None or self.compat is not None:
             return pixels
         with torch.no_grad():
-            surprise = pixels.surprise(use_sigmoid=self.use_sigmoid)
-            limit = self.sampler.limit(surprise, pixels.valid, ranks)
-            return replace(pixels, kept=pixels.valid & (surprise >= limit), limit=limit)
+            ranked = ranking(pixels.surprise(use_sigmoid=self.use_sigmoid), pixels.valid)
+            limit = self.sampler.limit_of(ranked, ranks)
+            return replace(pixels, kept=ranked >= limit, limit=limit)
 
     def _tiled(self, logits: Tensor, labels: Tensor, align_corners: bool, ranks: Ranks) -> TiledPixels:
         losses = {name: loss for name, loss in self.losses.items() if isinstance(loss, PixelSumLoss)}

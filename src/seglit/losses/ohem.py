@@ -26,7 +26,19 @@ def hard_pixels(
 
     A void pixel is never kept. Arguments as for `hardness_limit`.
     """
-    return valid & (losses.detach() >= hardness_limit(losses, valid, thresh=thresh, min_kept=min_kept, ranks=ranks))
+    ranked = ranking(losses, valid)
+    return ranked >= limit_of(ranked, thresh=thresh, min_kept=min_kept, ranks=ranks)
+
+
+def ranking(
+    losses: Float[Tensor, "batch height width"], valid: Bool[Tensor, "batch height width"]
+) -> Float[Tensor, "batch height width"]:
+    """The losses without gradient, below zero where a pixel is void, so that it is never kept.
+
+    A loss that is no number is the greatest of all: a net that has gone astray is not to be hidden by the choice.
+    """
+    known = torch.where(valid, losses.detach(), -1.0)
+    return known.nan_to_num(nan=math.inf, posinf=math.inf)
 
 
 def hardness_limit(
@@ -50,9 +62,7 @@ def hardness_limit(
         min_kept: pixels per image of the batch; not negative.
         ranks: who shares the batch. All its pixels are compared, and all its images counted.
     """
-    # Adding zero makes a zero of minus zero.
-    known = torch.where(valid, losses.detach() + 0.0, -1.0)
-    return limit_of(known, thresh=thresh, min_kept=min_kept, ranks=ranks)
+    return limit_of(ranking(losses, valid), thresh=thresh, min_kept=min_kept, ranks=ranks)
 
 
 def limit_of(
@@ -160,4 +170,4 @@ class OHEMPixelSampler(nn.Module):
         ranks: Ranks = ALONE,
     ) -> Bool[Tensor, "batch height width"]:
         """True at the pixels kept; no gradient. See `hard_pixels`."""
-        return valid & (losses.detach() >= self.limit(losses, valid, ranks))
+        return hard_pixels(losses, valid, thresh=self.thresh, min_kept=self.min_kept, ranks=ranks)

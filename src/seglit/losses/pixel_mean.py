@@ -44,7 +44,10 @@ class PixelMeanLoss(PixelSumLoss):
 
     @abstractmethod
     def pixel_loss(self, pixels: Pixels) -> Float[Tensor, "batch height width"]:
-        """The loss of each pixel before any weight, summed over channels; finite everywhere."""
+        """The loss of each pixel before any weight, summed over channels; finite everywhere.
+
+        Of each by itself: the pixels may be some of an image, and are not next to their neighbours.
+        """
 
     def statistics(self, pixels: Pixels) -> dict[str, Float[Tensor, ""]]:
         """The weighted sum over pixels and the divisor; both add up over any cut of the pixels."""
@@ -62,9 +65,20 @@ class PixelMeanLoss(PixelSumLoss):
         """See `PixelSumLoss.slopes`."""
         slope = self.surprise_slope(pixels)
         if slope is None:
-            return super().slopes(pixels, {"sum": coefficients["sum"]})
+            return self.slopes_by_autograd(pixels, coefficients)
         weight = pixels.weight(self.class_weight)
         return Slopes(surprise=weight * (slope * coefficients["sum"] / self.parts_of(pixels)))
+
+    @property
+    def is_one_sum(self) -> bool:
+        """Whether it is its `sum` by its divisor and nothing else, as it is unless a subclass has changed that."""
+        own = type(self)
+        return (
+            own.statistics is PixelMeanLoss.statistics
+            and own.divisor_of is PixelMeanLoss.divisor_of
+            and own.totals_of is PixelSumLoss.totals_of
+            and own.finish is PixelSumLoss.finish
+        )
 
     def parts_of(self, pixels: Pixels) -> int:
         """By how many channels the sum is divided beside the divisor."""

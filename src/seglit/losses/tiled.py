@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from seglit.losses.ohem import OHEMPixelSampler
+from seglit.losses.ohem import OHEMPixelSampler, ranking
 from seglit.losses.pixel_mean import PixelMeanLoss
 from seglit.losses.pixel_sum import PixelSumLoss, Slopes
 from seglit.losses.pixels import can_look_at
@@ -107,7 +107,7 @@ class TiledPixels:
         self._gradient: Tensor | None = None
         self._surprise = logits.new_empty(0)
         with torch.no_grad(), full_precision(logits.device), workers(logits.device) as self._in_order:
-            if needs_gradient and isinstance(alone, PixelMeanLoss):
+            if needs_gradient and isinstance(alone, PixelMeanLoss) and alone.is_one_sum:
                 self._gradient = self._zeros()
             pieces = self._plain() if sampler is None else self._sampled(sampler, ranks)
             self._statistics = added(pieces, len(labels), self.dtype)
@@ -187,8 +187,7 @@ class TiledPixels:
 
         def look(place: Place) -> Piece:
             tile = self._tile(place)
-            # Void has less than the least surprise, so that it is never kept.
-            surprise = tile.surprise(use_sigmoid=self.use_sigmoid).masked_fill(~tile.valid, -1.0)
+            surprise = ranking(tile.surprise(use_sigmoid=self.use_sigmoid), tile.valid)
             self._surprise_of(place).copy_(surprise)
             hard = surprise >= certain
             if certain < math.inf and not (by_pixel and hard.sum() < DENSE * hard.numel()):
@@ -203,7 +202,7 @@ class TiledPixels:
             said = [place for place, piece in zip(places, pieces, strict=True) if piece.said]
             images = range(len(self.labels))
             return pieces + self._visited(lambda image: self._pixels(image, said, certain), images, self._gradient)
-        if self._looked_at and limit.item() == certain:
+        if self._looked_at and limit.item() == certain < math.inf:
             return pieces
 
         def complete(place_and_piece: tuple[Place, Piece]) -> Piece:
@@ -248,7 +247,7 @@ class TiledPixels:
         for term, loss in self.trained.items():
             # A term that nobody used has none.
             if own := {name: value for (of, name), value in coefficients.items() if of == term}:
-                slopes = slopes + loss.slopes(tile, own)
+                slopes = slopes + loss.gradient_parts(tile, own)
         return self.upsampling.transposed(tile.gradient(slopes)[0], *place[1:])
 
     def _without_pixels(self, tile: Tile) -> Found:
@@ -277,7 +276,7 @@ class TiledPixels:
             if loss.divisor_name(sampled=True) in ("kept", "class_weight"):
                 found[term, "divisor"] = statistics["divisor"]
             pieces.append(Piece(0, found))
-            chunk.add_transposed(chunk.tile.gradient(loss.slopes(chunk.tile, one)), total)
+            chunk.add_transposed(chunk.tile.gradient(loss.gradient_parts(chunk.tile, one)), total)
         found = added(pieces, 1, torch.float64)
         return Piece(image, found, 0, total.T.view_as(self.logits[image]))
 
