@@ -436,10 +436,20 @@ FAULTS = (
     Fault(
         "OHEM keeps void",
         "losses/ohem.py",
-        "return valid & (losses.detach() >= hardness_limit(",
-        "return (losses.detach() >= hardness_limit(",
+        "torch.where(valid, losses.detach(), -1.0)",
+        "losses.detach()",
         OHEM,
     ),
+    Fault("losses that are no numbers are easy", "losses/ohem.py", "nan=math.inf", "nan=0.0", OHEM),
+    Fault(
+        "slopes of another formula",
+        "losses/pixel_sum.py",
+        '<= newest("statistics", "pixel_loss")',
+        '<= newest("statistics")',
+        TILED,
+    ),
+    Fault("a sum more without gradient", "losses/tiled.py", " and alone.is_one_sum", "", TILED),
+    Fault("an infinite limit ends the visit", "losses/tiled.py", "== certain < math.inf", "== certain", TILED),
     Fault("OHEM takes the stricter limit", "losses/ohem.py", "torch.minimum(limit", "torch.maximum(limit", OHEM),
     Fault("k-th greatest off by one", "losses/ohem.py", "from_top >= left", "from_top > left", OHEM),
     Fault(
@@ -464,21 +474,13 @@ FAULTS = (
         OHEM,
     ),
     Fault(
-        "OHEM takes minus zero for void",
-        "losses/ohem.py",
-        "losses.detach() + 0.0, -1.0",
-        "losses.detach(), -1.0",
-        OHEM,
-        equivalent="the limit is zero where too few are found, and minus zero reaches it",
-    ),
-    Fault(
         "k-th greatest among void too",
         "losses/ohem.py",
         "(bits >> shift) & (2 * length - 1)",
         "(bits >> shift) & (length - 1)",
         OHEM,
     ),
-    Fault("pixels at the limit drop", "losses/criterion.py", "(surprise >= limit)", "(surprise > limit)", OHEM),
+    Fault("pixels at the limit drop", "losses/criterion.py", "kept=ranked >= limit", "kept=ranked > limit", OHEM),
     Fault(
         "sampler never sees sigmoids",
         "losses/criterion.py",
@@ -492,14 +494,6 @@ FAULTS = (
         "tile.surprise(use_sigmoid=self.use_sigmoid)",
         "tile.surprise(use_sigmoid=False)",
         OHEM,
-    ),
-    Fault(
-        "criterion's choice without mask",
-        "losses/criterion.py",
-        "kept=pixels.valid & (surprise",
-        "kept=(surprise",
-        OHEM,
-        equivalent="`Pixels.counted` masks void once more, and nothing else reads `kept`",
     ),
     # Tiles.
     Fault(
@@ -599,14 +593,6 @@ FAULTS = (
         "self._surprise_of(place) >= self.limit",
         "self._surprise_of(place) > self.limit",
         TILED,
-    ),
-    Fault(
-        "void chosen",
-        "losses/tiled.py",
-        ".masked_fill(~tile.valid, -1.0)",
-        "",
-        TILED,
-        equivalent="the surprise of void is 0, chosen only where all is, and `Pixels.counted` masks void again",
     ),
     Fault(
         "divisor counted again with single pixels",
