@@ -262,8 +262,9 @@ class SegmentationCriterion(nn.Module):
     Args:
         decode: that of the decode head.
         aux: that of the auxiliary head which is called so; None if there is none.
-        tiled: compute the losses of a head a tile at a time where they allow it, which takes a small part of the
-            memory and of the time; false has all logits at full resolution. The numbers are the same.
+        tiled: compute the losses of a head a tile at a time where they allow it, which takes a fraction of the memory
+            and, where logits are upsampled, less time (`docs/performance.md`); false has all logits at full resolution.
+            The numbers are the same.
         **more: those of further auxiliary heads, by their names.
 
     Raises:
