@@ -476,8 +476,8 @@ FAULTS = (
     Fault(
         "k-th greatest among void too",
         "losses/ohem.py",
-        "(bits >> shift) & (2 * length - 1)",
-        "(bits >> shift) & (length - 1)",
+        "(2 * length if highest else length) - 1",
+        "length - 1",
         OHEM,
     ),
     Fault("pixels at the limit drop", "losses/criterion.py", "kept=ranked >= limit", "kept=ranked > limit", OHEM),

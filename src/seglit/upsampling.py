@@ -159,10 +159,22 @@ class Upsampling:
         return corners, shares.to(dtype)
 
 
-class SameColumns:
-    """No resizing from left to right."""
+class InOrder:
+    """Columns that are made from left to right: the pixels of rows are in the order that they have."""
 
     parts = 1
+
+    def arranged(self, rows: Shaped[Tensor, "rows columns"]) -> Shaped[Tensor, "rows columns"]:
+        """Rows in the order of `spread`."""
+        return rows
+
+    def places(self, numbers: Tensor, heights: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """Row and column of pixels, from their places in arranged bands of these heights."""
+        return torch.div(numbers, width, rounding_mode="floor"), numbers % width
+
+
+class SameColumns(InOrder):
+    """No resizing from left to right."""
 
     def spread(self, rows: Tensor) -> Tensor:
         """The rows resized; this is what they are."""
@@ -171,14 +183,6 @@ class SameColumns:
     def folded(self, gradient: Tensor) -> Tensor:
         """The transpose of `spread`."""
         return gradient
-
-    def arranged(self, rows: Tensor) -> Tensor:
-        """Rows in the order of `spread`."""
-        return rows
-
-    def places(self, numbers: Tensor, heights: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """Row and column of pixels, from their places in arranged bands of these heights."""
-        return torch.div(numbers, width, rounding_mode="floor"), numbers % width
 
 
 class PhaseColumns:
@@ -232,14 +236,12 @@ def _phases(scale: int, dtype: torch.dtype, device: torch.device) -> Float[Tenso
     return torch.stack([(-offsets).clamp(min=0), 1 - offsets.abs(), offsets.clamp(min=0)], dim=1).to(dtype).to(device)
 
 
-class MatrixColumns:
+class MatrixColumns(InOrder):
     """Resizing to any width: blocks of columns by products with small matrices.
 
     Args:
         axis: from left to right.
     """
-
-    parts = 1
 
     def __init__(self, axis: Axis) -> None:
         self.axis = axis
@@ -265,11 +267,3 @@ class MatrixColumns:
             matrix = self.axis.matrix(start, stop, gradient.dtype, gradient.device)
             result[:, first:end].addmm_(flat[:, start:stop], matrix)
         return result.view(*gradient.shape[:2], -1)
-
-    def arranged(self, rows: Shaped[Tensor, "rows columns"]) -> Shaped[Tensor, "rows columns"]:
-        """Rows in the order of `spread`."""
-        return rows
-
-    def places(self, numbers: Tensor, heights: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """Row and column of pixels, from their places in arranged bands of these heights."""
-        return torch.div(numbers, width, rounding_mode="floor"), numbers % width

@@ -28,8 +28,6 @@ class Workers:
 
     def __call__(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """The results of the work on each item, in the order of the items, without gradient."""
-        if self.threads == 1:
-            return map(work, items)
         inference = torch.is_inference_mode_enabled()
 
         def alone(item: Item) -> Result:
@@ -37,7 +35,7 @@ class Workers:
             with torch.inference_mode(inference), torch.no_grad():
                 return work(item)
 
-        return _pool(self.threads).map(alone, items)
+        return map(alone, items) if self.threads == 1 else _pool(self.threads).map(alone, items)
 
 
 @contextmanager

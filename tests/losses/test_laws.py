@@ -21,7 +21,7 @@ from seglit.losses import (
 )
 from seglit.losses.class_weight import measured_class_weight
 from seglit.losses.loss import Loss
-from seglit.losses.ohem import hard_pixels, kth_greatest
+from seglit.losses.ohem import hard_pixels, kth_greatest, ranking
 from seglit.losses.pixels import Pixels
 
 MAKE: dict[str, Callable[..., Loss]] = {
@@ -220,7 +220,7 @@ def test_the_kth_greatest_is_that_of_sorting(dtype: torch.dtype) -> None:
     known = torch.where(chosen, values + 0.0, -1.0)
     for k in range(1, len(expected) + 1):
         assert kth_greatest(known, torch.tensor(k)) == expected[k - 1]
-        found = OHEMPixelSampler(None, k).limit(values.view(1, 1, -1), chosen.view(1, 1, -1))
+        found = OHEMPixelSampler(None, k).limit(ranking(values.view(1, 1, -1), chosen.view(1, 1, -1)))
         assert found == expected[k - 1]
     assert kth_greatest(known, torch.tensor(len(values) + 1)) == 0
 

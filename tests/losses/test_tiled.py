@@ -351,7 +351,7 @@ def test_which_path(losses: dict[str, Loss], compat: str | None, tiles: bool) ->
 
 def test_the_certain_limit_is_that_of_thresh() -> None:
     assert OHEMPixelSampler(None, 5).certain_limit(torch.float32) == math.inf
-    limit = OHEMPixelSampler(0.7, 0).limit(torch.rand(1, 2, 2), torch.ones(1, 2, 2).bool())
+    limit = OHEMPixelSampler(0.7, 0).limit(torch.rand(1, 2, 2))
     assert OHEMPixelSampler(0.7, 0).certain_limit(torch.float32) == limit.item()
 
 

@@ -151,7 +151,7 @@ class HeadCriterion(nn.Module):
             return pixels
         with torch.no_grad():
             ranked = ranking(pixels.surprise(use_sigmoid=self.use_sigmoid), pixels.valid)
-            limit = self.sampler.limit_of(ranked, ranks)
+            limit = self.sampler.limit(ranked, ranks)
             return replace(pixels, kept=ranked >= limit, limit=limit)
 
     def _tiled(self, logits: Tensor, labels: Tensor, align_corners: bool, ranks: Ranks) -> TiledPixels:

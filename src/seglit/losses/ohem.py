@@ -24,10 +24,11 @@ def hard_pixels(
 ) -> Bool[Tensor, "batch height width"]:
     """Online hard example mining (Shrivastava et al., CVPR 2016) over the pixels of a batch: `losses >= limit`.
 
-    A void pixel is never kept. Arguments as for `hardness_limit`.
+    A void pixel is never kept. `losses` are -log of the true class's probability, unweighted, in nats and not negative;
+    `valid` is where the label is known; the rest as for `hardness_limit`.
     """
     ranked = ranking(losses, valid)
-    return ranked >= limit_of(ranked, thresh=thresh, min_kept=min_kept, ranks=ranks)
+    return ranked >= hardness_limit(ranked, thresh=thresh, min_kept=min_kept, ranks=ranks)
 
 
 def ranking(
@@ -42,12 +43,7 @@ def ranking(
 
 
 def hardness_limit(
-    losses: Float[Tensor, "batch height width"],
-    valid: Bool[Tensor, "batch height width"],
-    *,
-    thresh: float | None,
-    min_kept: int,
-    ranks: Ranks = ALONE,
+    ranked: Float[Tensor, "batch *pixels"], *, thresh: float | None, min_kept: int, ranks: Ranks = ALONE
 ) -> Float[Tensor, ""]:
     """The least loss of a pixel that is hard; no gradient.
 
@@ -56,29 +52,21 @@ def hardness_limit(
     depend on the order of pixels, nor on which rank has which.
 
     Args:
-        losses: -log of the true class's probability, unweighted, in nats; not negative.
-        valid: where the label is known.
+        ranked: what `ranking` makes of -log of the true class's probability, unweighted, in nats.
         thresh: probability in (0, 1]; None keeps the hardest alone.
         min_kept: pixels per image of the batch; not negative.
         ranks: who shares the batch. All its pixels are compared, and all its images counted.
     """
-    return limit_of(ranking(losses, valid), thresh=thresh, min_kept=min_kept, ranks=ranks)
-
-
-def limit_of(
-    losses: Float[Tensor, "batch *pixels"], *, thresh: float | None, min_kept: int, ranks: Ranks = ALONE
-) -> Float[Tensor, ""]:
-    """As `hardness_limit`, of losses that are negative where a pixel is void."""
-    limit = losses.new_full((), math.inf if thresh is None else below(thresh, losses.dtype))
+    limit = ranked.new_full((), math.inf if thresh is None else below(thresh, ranked.dtype))
     if min_kept == 0:
         return limit
-    images = torch.full((1,), len(losses), device=losses.device)
-    images, hard = ranks.summed([images, (losses >= limit).sum()[None]])
+    images = torch.full((1,), len(ranked), device=ranked.device)
+    images, hard = ranks.summed([images, (ranked >= limit).sum()[None]])
     needed = min_kept * images.squeeze(0)
     # Looking at a number costs nothing here, and no rank sees another.
-    if can_look_at(losses) and hard >= needed:
+    if can_look_at(ranked) and hard >= needed:
         return limit
-    return torch.minimum(limit, kth_greatest(losses, needed, ranks))
+    return torch.minimum(limit, kth_greatest(ranked, needed, ranks))
 
 
 def below(thresh: float, dtype: torch.dtype) -> float:
@@ -105,9 +93,7 @@ def kth_greatest(values: Float[Tensor, "*shape"], k: Int64[Tensor, ""], ranks: R
         # The highest digit has the sign before it, so that of a negative number is beyond those of the others.
         highest = shift + DIGIT_BITS >= width - 1
         length = 1 << (width - 1 - shift) if highest else DIGITS
-        digits = (bits >> shift) & (2 * length - 1)
-        if not highest:
-            digits = digits & (length - 1)
+        digits = (bits >> shift) & ((2 * length if highest else length) - 1)
         if rest is not None:
             # A value that is out of the race is counted beyond the last digit.
             digits = digits.masked_fill(~rest, length)
@@ -150,18 +136,9 @@ class OHEMPixelSampler(nn.Module):
         """The least loss of a pixel that is kept however many others there are; infinity without `thresh`."""
         return math.inf if self.thresh is None else below(self.thresh, dtype)
 
-    def limit_of(self, losses: Float[Tensor, "batch *pixels"], ranks: Ranks = ALONE) -> Float[Tensor, ""]:
-        """As `limit`, of losses that are negative where a pixel is void."""
-        return limit_of(losses, thresh=self.thresh, min_kept=self.min_kept, ranks=ranks)
-
-    def limit(
-        self,
-        losses: Float[Tensor, "batch height width"],
-        valid: Bool[Tensor, "batch height width"],
-        ranks: Ranks = ALONE,
-    ) -> Float[Tensor, ""]:
+    def limit(self, ranked: Float[Tensor, "batch *pixels"], ranks: Ranks = ALONE) -> Float[Tensor, ""]:
         """The least loss of a pixel that is kept. See `hardness_limit`."""
-        return hardness_limit(losses, valid, thresh=self.thresh, min_kept=self.min_kept, ranks=ranks)
+        return hardness_limit(ranked, thresh=self.thresh, min_kept=self.min_kept, ranks=ranks)
 
     def forward(
         self,

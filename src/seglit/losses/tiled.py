@@ -197,7 +197,7 @@ class TiledPixels:
 
         places = self._places()
         pieces = self._visited(look, places, self._gradient)
-        self.limit = limit = sampler.limit_of(self._surprise, ranks)
+        self.limit = limit = sampler.limit(self._surprise, ranks)
         if by_pixel:
             said = [place for place, piece in zip(places, pieces, strict=True) if piece.said]
             images = range(len(self.labels))
@@ -212,7 +212,7 @@ class TiledPixels:
             if not piece.said:
                 return self._visit(place, self._tile(place, kept))
             rest = kept & (surprise < certain)
-            return self._visit(place, self._tile(place, kept), rest) if rest.any() else piece._replace(gradient=None)
+            return self._visit(place, self._tile(place, kept), rest) if rest.any() else piece
 
         return self._visited(complete, list(zip(places, pieces, strict=True)), self._gradient)
 
@@ -232,7 +232,7 @@ class TiledPixels:
 
     def _visit(self, place: Place, tile: Tile, new: Bool[Tensor, "1 _ _"] | None = None) -> Piece:
         """The statistics of a tile, and the gradient of its pixels, or of those that are `new`, if that comes along."""
-        found: Found = {("", name): value for name, value in tile.counts().items()}
+        found = counted(tile)
         for term, loss in self.losses.items():
             found |= {(term, name): value for name, value in loss.statistics(tile).items()}
         if self._gradient is None:
@@ -253,8 +253,7 @@ class TiledPixels:
     def _without_pixels(self, tile: Tile) -> Found:
         """What a tile has to say before any pixel of it is chosen."""
         ((term, loss),) = self.trained.items()
-        found: Found = {("", name): value for name, value in tile.counts().items()}
-        return found | {(term, "sum"): tile.logits.new_zeros(()), (term, "divisor"): loss.divisor_of(tile)}
+        return counted(tile) | {(term, "sum"): tile.logits.new_zeros(()), (term, "divisor"): loss.divisor_of(tile)}
 
     def _pixels(self, image: int, said: list[Place], certain: float) -> Piece:
         """The pixels of an image that are kept, each by itself, but for the certain ones of tiles that said them."""
@@ -281,6 +280,11 @@ class TiledPixels:
         return Piece(image, found, 0, total.T.view_as(self.logits[image]))
 
 
+def counted(tile: Tile) -> Found:
+    """What is watched of a tile."""
+    return {("", name): value for name, value in tile.counts().items()}
+
+
 def added(pieces: Iterable[Piece], images: int, dtype: torch.dtype) -> Found:
     """The statistics of all pieces added up: numbers for the batch, others for each image."""
     parts: dict[Key, list[list[Tensor]]] = {}
@@ -301,6 +305,7 @@ class _Connected(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, pixels: TiledPixels, keys: list[Key], *statistics: Tensor) -> Any:
+        # So that torch notices if they are changed before the backward pass, which reads them again.
         ctx.save_for_backward(logits)
         ctx.pixels = pixels
         ctx.keys = keys
