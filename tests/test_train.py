@@ -12,6 +12,7 @@ from PIL import Image
 from conftest import tiny_overrides
 from seglit.config import ConfigError, compose
 from seglit.evaluate import evaluate
+from seglit.losses.native import native
 from seglit.predict import predict
 from seglit.resume import refuse_changes
 from seglit.train import run
@@ -103,20 +104,23 @@ def test_every_combination_of_tricks_learns(tricks: tuple[str, ...], tmp_path: P
     assert {key for key, value in on.items() if value} == {key for key, trick in expected.items() if trick in tricks}
 
 
-def test_the_losses_of_a_run_are_the_same_by_tiles_and_at_full_size(tiny_data: Path, tmp_path: Path) -> None:
+def test_the_losses_of_a_run_are_the_same_whatever_computes_them(tiny_data: Path, tmp_path: Path) -> None:
     """With all tricks at once; and the receipt says how they are computed."""
     losses = {}
-    for tiled in (True, False):
-        folder = tmp_path / str(tiled)
+    ways = {"kernel": (), "tiles": ("model.criterion.kernels=false",), "full size": ("model.criterion.tiled=false",)}
+    for way, overrides in ways.items():
+        folder = tmp_path / way
         more = ["+tricks=[ohem,class_weight,ce_dice,head_lr_x10]", "model.criterion.decode.sampler.min_kept=200"]
-        more += [f"model.criterion.tiled={tiled}", "trainer.log_every_n_steps=1", "test_after_fit=false"]
+        more += [*overrides, "trainer.log_every_n_steps=1", "test_after_fit=false"]
         run(compose(tiny_overrides(tiny_data, folder, *more)))
-        losses[tiled] = losses_of(folder)
+        losses[way] = losses_of(folder)
         receipt = json.loads((folder / "receipt.json").read_text())
-        assert {row["tiled"] for row in receipt["losses"]} == {tiled}
-    assert len(losses[True]) > 1
+        computed = {row["computed"] for row in receipt["losses"]}
+        assert computed == {"tiles" if way == "kernel" and native() is None else way}
+    assert len(losses["tiles"]) > 1
     # Later, what a rounding decides about which pixel is hard goes its own way.
-    np.testing.assert_allclose(losses[True][:10], losses[False][:10], rtol=1e-3)
+    np.testing.assert_allclose(losses["kernel"][:10], losses["full size"][:10], rtol=1e-3)
+    np.testing.assert_allclose(losses["tiles"][:10], losses["full size"][:10], rtol=1e-3)
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tiny_data: Path, tmp_path: Path) -> None:

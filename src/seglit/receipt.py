@@ -17,12 +17,13 @@ def receipt(module: SegmentationModule, datamodule: SegmentationDataModule, trai
     """What will run, as plain numbers and text for `receipt.json`.
 
     Keys: `tricks` (which of the five are on), `groups` (each parameter group with its rates and the rule that made it),
-    `losses` (each loss with weight, divisor and whether it is trained), `schedule`, `data`, `run`.
+    `losses` (each loss with weight, divisor, how it is computed and whether it is trained), `schedule`, `data`, `run`.
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     optimizer = module.build_optimizer()
     groups = [dict(group) for group in describe_groups(module.net, optimizer.param_groups)]
-    losses = module.criterion.describe()
+    channels = {name: head.out_channels for name, head in module.net.heads.items()}
+    losses = module.criterion.describe(channels, trainer.strategy.root_device)
     scheduler = None if module.make_scheduler is None else module.make_scheduler(optimizer)
     return {
         "seglit": __version__,
@@ -104,7 +105,7 @@ def receipt_tables(content: dict[str, Any]) -> Group:
             row["divisor"] + (f" ({row['compat']})" if row["compat"] else ""),
             row["class_weight"],
             pixels,
-            "by tiles" if row["tiled"] else "at full size",
+            {"kernel": "by a kernel", "tiles": "by tiles", "full size": "at full size"}[row["computed"]],
             "yes" if row["trained"] else "logged only",
         )
     schedule, data, run = content["schedule"], content["data"], content["run"]

@@ -34,6 +34,7 @@ FREE = (
     "model.boundary_iou",
     "model.channels_last",
     "model.compile",
+    "model.criterion.kernels",
     "model.criterion.tiled",
 )
 """Keys among these that may change: the same numbers, or only their rounding."""

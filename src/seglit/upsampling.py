@@ -43,8 +43,12 @@ class Axis:
 
     def neighbours(self, samples: Int64[Tensor, " _"]) -> tuple[Int64[Tensor, " _"], Float[Tensor, " _"]]:
         """The lower neighbour of each of the samples, and how far it is on the way to the upper one."""
-        lower, fraction = _places(self, samples.device)
+        lower, fraction = self.all_neighbours(samples.device)
         return lower[samples], fraction[samples]
+
+    def all_neighbours(self, device: torch.device) -> tuple[Int64[Tensor, " samples"], Float[Tensor, " samples"]]:
+        """The same of every sample."""
+        return _places(self, device)
 
     def sources(self, start: int, stop: int) -> tuple[int, int]:
         """The first and the end of the samples of the source that those from `start` to `stop` come from."""

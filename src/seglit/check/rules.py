@@ -15,7 +15,7 @@ def head_rule(content: Node) -> Iterator[str]:
     if not net or not str(criterion.get("_target_")).endswith(".SegmentationCriterion"):
         return
     heads = {"decode", *map(str, mapping(net.get("auxiliary_heads")))}
-    others = {*HYDRA_KEYS, "tiled"}
+    others = {*HYDRA_KEYS, "tiled", "kernels"}
     criteria = {str(name) for name, value in criterion.items() if name not in others and value is not None}
     for name in sorted(criteria - heads):
         place = f"model.criterion.{name}"

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from seglit.losses import mmseg
+from seglit.losses import fused, mmseg
+from seglit.losses.lean import LeanPixels
 from seglit.losses.loss import Loss
 from seglit.losses.ohem import OHEMPixelSampler, ranking
 from seglit.losses.pixel_sum import PixelSumLoss
@@ -18,6 +19,8 @@ from seglit.losses.ranks import ALONE, Ranks
 from seglit.losses.tiled import TiledPixels
 
 Compat = Literal["mmseg-0.25", "mmseg-1.2"]
+Path = Literal["kernel", "tiles", "full size"]
+"""How the losses of a head are computed, to the same numbers."""
 Key = TypeVar("Key", bound=Hashable)
 Totals = dict[tuple[str, str], Tensor]
 """Sums over a batch, by the name of a term, or none for what is watched, and that of the sum."""
@@ -104,6 +107,7 @@ class HeadCriterion(nn.Module):
         align_corners: bool = False,
         ranks: Ranks = ALONE,
         tiled: bool = True,
+        kernels: bool = True,
     ) -> dict[str, Float[Tensor, "..."]]:
         """The terms of this head, and what is watched beside them.
 
@@ -118,16 +122,27 @@ class HeadCriterion(nn.Module):
             labels: class indices, and `ignore_index` where nobody knows.
             align_corners: how the head that made the logits upsamples.
             ranks: who shares the batch; the terms are those of the whole of it, on each rank.
-            tiled: where the losses allow it, see `tiles`, never have all logits at full resolution.
+            tiled: see `SegmentationCriterion`.
+            kernels: see `SegmentationCriterion`.
         """
         with torch.autocast(logits.device.type, enabled=False):
-            pixels = self.pixels(logits, labels, align_corners, ranks, tiled)
+            pixels = self.pixels(logits, labels, align_corners, ranks, tiled, kernels)
             return self.terms(pixels, summed(self.totals(pixels), ranks))
 
     @property
     def tiles(self) -> bool:
         """Whether the losses can be computed a tile at a time: each is a formula of sums over pixels."""
         return self.compat is None and all(loss.is_pixel_sum for loss in self.named_losses().values())
+
+    def path(self, channels: int, device: torch.device, tiled: bool = True, kernels: bool = True) -> Path:
+        """How the losses are computed from logits of so many channels on a device."""
+        if not (tiled and self.tiles):
+            return "full size"
+        known = kernels and fused.kernel_terms(self._pixel_sums(), channels) is not None
+        return "kernel" if known and fused.kernel_for(device) is not None else "tiles"
+
+    def _pixel_sums(self) -> dict[str, PixelSumLoss]:
+        return {name: loss for name, loss in self.losses.items() if isinstance(loss, PixelSumLoss)}
 
     def pixels(
         self,
@@ -136,13 +151,14 @@ class HeadCriterion(nn.Module):
         align_corners: bool = False,
         ranks: Ranks = ALONE,
         tiled: bool = False,
-    ) -> Pixels | TiledPixels:
+        kernels: bool = True,
+    ) -> Pixels | LeanPixels:
         """The pixels at the size of the labels, in float32 at least, and the sampler's choice among them.
 
         All at once, or `tiled` where the losses allow it.
         """
         if tiled and self.tiles:
-            return self._tiled(logits, labels, align_corners, ranks)
+            return self._lean(logits, labels, align_corners, ranks, kernels)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if logits.shape[-2:] != labels.shape[-2:]:
             logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=align_corners)
@@ -154,23 +170,39 @@ class HeadCriterion(nn.Module):
             limit = self.sampler.limit(ranked, ranks)
             return replace(pixels, kept=ranked >= limit, limit=limit)
 
-    def _tiled(self, logits: Tensor, labels: Tensor, align_corners: bool, ranks: Ranks) -> TiledPixels:
-        losses = {name: loss for name, loss in self.losses.items() if isinstance(loss, PixelSumLoss)}
-        return TiledPixels(
+    def _lean(self, logits: Tensor, labels: Tensor, align_corners: bool, ranks: Ranks, kernels: bool) -> LeanPixels:
+        losses = self._pixel_sums()
+        trained = {name for name in losses if name.startswith(TRAINED)}
+        terms = fused.kernel_terms(losses, logits.shape[1]) if kernels else None
+        kernel = None if terms is None else fused.kernel_for(logits.device)
+        if terms is None or kernel is None:
+            return TiledPixels(
+                logits,
+                labels,
+                losses,
+                trained,
+                self.sampler,
+                use_sigmoid=self.use_sigmoid,
+                ignore_index=self.ignore_index,
+                align_corners=align_corners,
+                ranks=ranks,
+            )
+        return fused.FusedPixels(
             logits,
             labels,
             losses,
-            {name for name in losses if name.startswith(TRAINED)},
+            trained,
             self.sampler,
-            use_sigmoid=self.use_sigmoid,
+            kernel,
+            terms,
             ignore_index=self.ignore_index,
             align_corners=align_corners,
             ranks=ranks,
         )
 
-    def totals(self, pixels: Pixels | TiledPixels) -> Totals:
+    def totals(self, pixels: Pixels | LeanPixels) -> Totals:
         """What `terms` needs to know of the batch, by term and name; sums over its images."""
-        if isinstance(pixels, TiledPixels):
+        if isinstance(pixels, LeanPixels):
             return pixels.totals()
         if self.compat is not None:
             return {}
@@ -180,7 +212,7 @@ class HeadCriterion(nn.Module):
                 totals |= {(name, key): value for key, value in loss.counted_totals(pixels).items()}
         return totals | {("", key): value.sum(0) if value.ndim else value for key, value in pixels.counts().items()}
 
-    def terms(self, pixels: Pixels | TiledPixels, totals: Totals) -> dict[str, Float[Tensor, "..."]]:
+    def terms(self, pixels: Pixels | LeanPixels, totals: Totals) -> dict[str, Float[Tensor, "..."]]:
         """The terms, and what is watched, from the totals of this batch or of a greater one that it is a part of."""
         if self.compat is not None:
             assert isinstance(pixels, Pixels)  # nothing is tiled there
@@ -272,7 +304,12 @@ class SegmentationCriterion(nn.Module):
     """
 
     def __init__(
-        self, decode: HeadCriterion, aux: HeadCriterion | None = None, tiled: bool = True, **more: HeadCriterion
+        self,
+        decode: HeadCriterion,
+        aux: HeadCriterion | None = None,
+        tiled: bool = True,
+        kernels: bool = True,
+        **more: HeadCriterion,
     ) -> None:
         super().__init__()
         heads = {"decode": decode} | ({} if aux is None else {"aux": aux}) | more
@@ -281,6 +318,7 @@ class SegmentationCriterion(nn.Module):
                 raise ValueError(f"criterion.{name}: must be a HeadCriterion, got {type(head).__name__}")
         self.heads = nn.ModuleDict(heads)
         self.tiled = tiled
+        self.kernels = kernels
 
     def head_criteria(self) -> dict[str, HeadCriterion]:
         """The criteria by head."""
@@ -318,17 +356,17 @@ class SegmentationCriterion(nn.Module):
         labels: Int64[Tensor, "batch height width"],
         align_corners: Mapping[str, bool] | None = None,
         ranks: Ranks = ALONE,
-    ) -> dict[str, Pixels | TiledPixels]:
+    ) -> dict[str, Pixels | LeanPixels]:
         """The pixels of each head; see `HeadCriterion.pixels`."""
         if set(outputs) != set(self.heads):
             raise ValueError(f"criterion: heads {sorted(self.heads)} but outputs of {sorted(outputs)}")
         aligned = align_corners or {}
         return {
-            name: head.pixels(outputs[name], labels, aligned.get(name, False), ranks, self.tiled)
+            name: head.pixels(outputs[name], labels, aligned.get(name, False), ranks, self.tiled, self.kernels)
             for name, head in self.head_criteria().items()
         }
 
-    def totals(self, pixels: Mapping[str, Pixels | TiledPixels]) -> AllTotals:
+    def totals(self, pixels: Mapping[str, Pixels | LeanPixels]) -> AllTotals:
         """The totals of each head; see `HeadCriterion.totals`."""
         return {
             (name, *key): value
@@ -336,7 +374,7 @@ class SegmentationCriterion(nn.Module):
             for key, value in head.totals(pixels[name]).items()
         }
 
-    def terms(self, pixels: Mapping[str, Pixels | TiledPixels], totals: AllTotals) -> dict[str, Float[Tensor, "..."]]:
+    def terms(self, pixels: Mapping[str, Pixels | LeanPixels], totals: AllTotals) -> dict[str, Float[Tensor, "..."]]:
         """`loss`, then the terms of each head; see `HeadCriterion.terms`."""
         terms = {
             f"{name}.{term}": value
@@ -429,10 +467,15 @@ class SegmentationCriterion(nn.Module):
             for loss in head.named_losses().values():
                 loss.measure_class_weight(pixels, image_pixels)
 
-    def describe(self) -> list[dict[str, Any]]:
-        """One row for each loss of each head: what the receipt says of it."""
+    def describe(self, channels: Mapping[str, int], device: torch.device) -> list[dict[str, Any]]:
+        """One row for each loss of each head: what the receipt says of it.
+
+        Args:
+            channels: channels of the logits of each head.
+            device: on which they are computed.
+        """
         return [
-            {"head": name} | row | {"tiled": self.tiled and head.tiles}
+            {"head": name} | row | {"computed": head.path(channels[name], device, self.tiled, self.kernels)}
             for name, head in self.head_criteria().items()
             for row in head.describe()
         ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
+from seglit.losses.kernel import MeanTerm
 from seglit.losses.loss import ClassWeight
 from seglit.losses.pixel_mean import Divisor, PixelMeanLoss
 from seglit.losses.pixel_sum import Slopes
@@ -54,6 +55,10 @@ class CrossEntropyLoss(PixelMeanLoss):
         gradient = pixels.probabilities(use_sigmoid=True) * weight[:, None]
         pixels.add_at_label(gradient, -weight)
         return Slopes(logits=gradient)
+
+    def kernel_term(self, channels: int) -> MeanTerm | None:
+        """See `PixelSumLoss.kernel_term`."""
+        return None if self.use_sigmoid else MeanTerm(self.class_weight)
 
     def check(self, num_classes: int, channels: int, *, sampled: bool) -> None:
         """See `Loss.check`."""

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from seglit.losses.kernel import MeanTerm
 from seglit.losses.loss import ClassWeight
 from seglit.losses.pixel_mean import Divisor, PixelMeanLoss
 from seglit.losses.pixel_sum import Slopes
@@ -80,6 +81,16 @@ class FocalLoss(PixelMeanLoss):
         # There the doubt falls where the logit rises.
         pixels.add_at_label(gradient, -2 * pixels.at_label(gradient))
         return Slopes(logits=gradient)
+
+    def kernel_term(self, channels: int) -> MeanTerm | None:
+        """See `PixelSumLoss.kernel_term`."""
+        if self.use_sigmoid:
+            return None
+        alphas = (
+            self.alpha if isinstance(self.alpha, tuple) else (1.0 if self.alpha is None else self.alpha,) * channels
+        )
+        weights = self.class_weight or (1.0,) * channels
+        return MeanTerm(tuple(alpha * weight for alpha, weight in zip(alphas, weights, strict=True)), self.gamma)
 
     def _alpha_of(self, pixels: Pixels) -> Float[Tensor, "batch height width"] | float:
         """The weight of each pixel's true class."""

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from seglit.losses.kernel import OverlapTerm
 from seglit.losses.loss import ClassWeight, image_count
 from seglit.losses.pixel_sum import PixelSumLoss, Slopes
 from seglit.losses.pixels import Pixels
@@ -91,6 +92,11 @@ class OverlapLoss(PixelSumLoss):
             return Slopes(surprise=-right * own, probabilities=slope)
         pixels.add_at_label(slope, right)
         return Slopes(logits=slope * probabilities * (1 - probabilities))
+
+    def kernel_term(self, channels: int) -> OverlapTerm | None:
+        """See `PixelSumLoss.kernel_term`."""
+        known = not self.use_sigmoid and channels > 1 and self.power in (1, 2)
+        return OverlapTerm(self.class_weight, self.power) if known else None
 
     def _classes(self, pixels: Pixels) -> list[int] | slice:
         """The channels that are classes."""

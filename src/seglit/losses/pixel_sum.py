@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from seglit.losses.kernel import Term
 from seglit.losses.loss import Loss
 from seglit.losses.pixels import Pixels
 
@@ -84,6 +85,14 @@ class PixelSumLoss(Loss):
             return self.slopes(pixels, coefficients)
         return self.slopes_by_autograd(pixels, coefficients)
 
+    def kernel_term(self, channels: int) -> Term | None:
+        """What a kernel computes for this loss with logits of so many channels; None if it does not know how."""
+        return None
+
+    def known_term(self, channels: int) -> Term | None:
+        """`kernel_term`, unless a subclass has changed the formula after it."""
+        return self.kernel_term(channels) if term_fits(type(self)) else None
+
     @property
     def is_pixel_sum(self) -> bool:
         """See `Loss.is_pixel_sum`: unless a subclass has totals of its own."""
@@ -93,8 +102,18 @@ class PixelSumLoss(Loss):
 @lru_cache
 def slopes_fit(loss: type[PixelSumLoss]) -> bool:
     """Whether the slopes were written with the formula or after it, and not inherited from the loss of another."""
+    return newest(loss, "slopes", "surprise_slope") <= newest(loss, *FORMULA)
 
-    def newest(*names: str) -> int:
-        return min(place for place, one in enumerate(loss.__mro__) for name in names if name in vars(one))
 
-    return newest("slopes", "surprise_slope") <= newest("statistics", "pixel_loss")
+@lru_cache
+def term_fits(loss: type[PixelSumLoss]) -> bool:
+    """The same of the term for a kernel."""
+    return newest(loss, "kernel_term") <= newest(loss, *FORMULA, "slopes", "surprise_slope", "divisor_of")
+
+
+FORMULA = ("statistics", "pixel_loss")
+
+
+def newest(loss: type[PixelSumLoss], *names: str) -> int:
+    """How many classes back one of the names was last given a meaning."""
+    return min(place for place, one in enumerate(loss.__mro__) for name in names if name in vars(one))

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from seglit.losses.lean import Found, Key, LeanPixels, size_of
 from seglit.losses.ohem import OHEMPixelSampler, ranking
-from seglit.losses.pixel_mean import PixelMeanLoss
 from seglit.losses.pixel_sum import PixelSumLoss, Slopes
 from seglit.losses.pixels import can_look_at
 from seglit.losses.ranks import Ranks
@@ -27,9 +27,6 @@ DENSE = 0.25
 """Where a smaller share of a tile counts, its pixels are better made one by one."""
 Place = tuple[int, int, int]
 """Image, first row and end of a tile."""
-Key = tuple[str, str]
-"""A term, or none for what is watched, and the name of a statistic."""
-Found = dict[Key, Tensor]
 
 
 class Piece(NamedTuple):
@@ -50,12 +47,10 @@ class Piece(NamedTuple):
     said: bool = True
 
 
-class TiledPixels:
-    """The pixels of one head at full resolution, a tile of rows at a time.
+class TiledPixels(LeanPixels):
+    """The pixels of one head at full resolution, a tile of rows at a time: by operations of PyTorch, of any loss.
 
-    Each tile is upsampled, its statistics are kept and it is forgotten. Where the trained loss is a single weighted sum
-    over pixels, whose gradient is known up to one factor, the gradient comes with the same visit; otherwise each tile
-    is visited again once the formulas have told how much each sum matters.
+    Each tile is upsampled, its statistics are kept and it is forgotten.
 
     A sampler with `thresh` need not know its limit beforehand on a device whose numbers can be looked at: pixels below
     `thresh` are certain, and only if they are fewer than `min_kept` others come in. Where few pixels of a tile are
@@ -71,9 +66,6 @@ class TiledPixels:
         ignore_index: the label of void pixels.
         align_corners: how the head upsamples.
         ranks: who shares the batch.
-
-    Attributes:
-        limit: the least surprise of a pixel that the sampler keeps; None without a sampler.
     """
 
     def __init__(
@@ -89,51 +81,20 @@ class TiledPixels:
         align_corners: bool,
         ranks: Ranks,
     ) -> None:
-        for loss in losses.values():
-            loss.refuse_unmeasured()
-        self.logits = logits
+        super().__init__(logits, losses, trained)
         self.labels = labels
-        self.losses = losses
-        self.trained = {name: loss for name, loss in losses.items() if name in trained}
         self.use_sigmoid = use_sigmoid
         self.ignore_index = ignore_index
-        self.dtype = torch.promote_types(logits.dtype, torch.float32)
-        self.upsampling = Upsampling(_size(logits), _size(labels), align_corners)
+        self.upsampling = Upsampling(size_of(logits), size_of(labels), align_corners)
         budget = TILE.get(logits.device.type, LARGE_TILE)
         self.height = max(1, budget // (logits.shape[1] * labels.shape[2]))
-        self.limit: Tensor | None = None
-        (alone,) = self.trained.values() if len(self.trained) == 1 else (None,)
-        needs_gradient = logits.requires_grad and torch.is_grad_enabled()
-        self._gradient: Tensor | None = None
         self._surprise = logits.new_empty(0)
         with torch.no_grad(), full_precision(logits.device), workers(logits.device) as self._in_order:
-            if needs_gradient and isinstance(alone, PixelMeanLoss) and alone.is_one_sum:
-                self._gradient = self._zeros()
             pieces = self._plain() if sampler is None else self._sampled(sampler, ranks)
             self._statistics = added(pieces, len(labels), self.dtype)
-        if self._gradient is not None:
-            # Nobody will visit the tiles again.
-            self._surprise = logits.new_empty(0)
 
-    def totals(self) -> dict[Key, Tensor]:
-        """The totals of all losses, by term and name, with a graph to the logits; see `Loss.totals`."""
-        statistics = dict(self._statistics)
-        keys = [key for key in statistics if key[0] in self.trained]
-        if self.logits.requires_grad and torch.is_grad_enabled():
-            values = [statistics[key] for key in keys]
-            connected = _Connected.apply(self.logits, self, keys, *values)
-            statistics |= dict(zip(keys, connected, strict=True))
-        totals = {key: value.sum(0) if value.ndim else value for key, value in statistics.items() if not key[0]}
-        for term, loss in self.losses.items():
-            own = {name: value for (of, name), value in statistics.items() if of == term}
-            totals |= {(term, name): value for name, value in loss.totals_of(own).items()}
-        return totals
-
-    def gradient(self, coefficients: Mapping[Key, Tensor]) -> Tensor:
-        """The gradient in the logits of the statistics, each times its coefficients, and summed."""
-        if self._gradient is not None:
-            (name,) = self.trained
-            return self._gradient * coefficients[name, "sum"]
+    def _second_visit(self, coefficients: Mapping[Key, Tensor]) -> Tensor:
+        """See `LeanPixels`."""
 
         def visit(place: Place) -> Piece:
             image = place[0]
@@ -152,9 +113,6 @@ class TiledPixels:
     def _looked_at(self) -> bool:
         """Whether looking at a number costs nothing."""
         return can_look_at(self.logits)
-
-    def _zeros(self) -> Tensor:
-        return torch.zeros_like(self.logits, dtype=self.dtype, memory_format=torch.contiguous_format)
 
     def _places(self) -> list[Place]:
         """All tiles."""
@@ -298,34 +256,3 @@ def added(pieces: Iterable[Piece], images: int, dtype: torch.dtype) -> Found:
         for key, lists in parts.items()
     }
     return {key: values[0] if values[0].ndim == 0 else torch.cat(values) for key, values in sums.items()}
-
-
-class _Connected(torch.autograd.Function):
-    """Statistics that are known already, as functions of the logits."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, pixels: TiledPixels, keys: list[Key], *statistics: Tensor) -> Any:
-        # So that torch notices if they are changed before the backward pass, which reads them again.
-        ctx.save_for_backward(logits)
-        ctx.pixels = pixels
-        ctx.keys = keys
-        ctx.set_materialize_grads(False)
-        return tuple(value.clone() for value in statistics)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "criterion: the tiled loss has no second derivative, as create_graph=True needs; give tiled=False"
-            )
-        (logits,) = ctx.saved_tensors
-        given = {key: value for key, value in zip(ctx.keys, gradients, strict=True) if value is not None}
-        nothing = [None] * (2 + len(gradients))
-        if not given:
-            return (None, *nothing)
-        return (ctx.pixels.gradient(given).to(logits.dtype), *nothing)
-
-
-def _size(maps: Tensor) -> tuple[int, int]:
-    height, width = maps.shape[-2:]
-    return height, width

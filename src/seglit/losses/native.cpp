@@ -1,0 +1,440 @@
+// One visit of some rows of pixels: each is made from the logits at the head's stride, weighed, and forgotten.
+//
+// The logits of a pixel are one run of memory, so that every step is on whole vectors of channels, whatever the
+// resizing. native.py builds this file, fills the struct and says what its fields are.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+extern "C" struct Visit {
+    int64_t channels, low_height, low_width, width, start, stop, first;
+    const void* source;
+    const int64_t* labels;
+    int64_t ignored;
+    const int64_t* row_places;
+    const void* row_shares;
+    const int64_t* column_places;
+    const void* column_shares;
+    int64_t mode;
+    double lower, upper;
+    void* surprise;
+    int64_t means, overlaps;
+    const double* gammas;
+    const int64_t* powers;
+    const void* mean_weights;
+    const void* overlap_weights;
+    const void* mean_slopes;
+    const void* overlap_slopes;
+    void* gradient;
+    int64_t gradient_stride;
+    double* found;
+};
+
+namespace {
+
+enum Mode : int64_t { ALL, LOOK, CHOSEN };
+
+constexpr int BYTES = 64;
+constexpr int PIXELS = 64;  // whose sums of a class are few enough for the digits of float
+typedef float Floats __attribute__((vector_size(BYTES)));
+typedef double Doubles __attribute__((vector_size(BYTES)));
+typedef int32_t Ints __attribute__((vector_size(BYTES)));
+
+template <typename T, int SIZE> struct Vector {
+    typedef T Type __attribute__((vector_size(SIZE)));
+};
+
+// exp of what is not positive: with x = n log 2 + r, 2^n times the series of exp(r) up to where float ends.
+inline Floats exponential(Floats x) {
+    const Floats rounding = Floats{} + 12582912.0f;  // 1.5 * 2^23, beyond which all floats are whole numbers
+    const Floats n = (x * 1.44269504f + rounding) - rounding;
+    const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // log 2 in two parts, the first times n exact
+    Floats series = Floats{} + 1.0f / 5040;
+    series = series * r + 1.0f / 720;
+    series = series * r + 1.0f / 120;
+    series = series * r + 1.0f / 24;
+    series = series * r + 1.0f / 6;
+    series = series * r + 0.5f;
+    series = series * r + 1.0f;
+    series = series * r + 1.0f;
+    const Ints bits = (__builtin_convertvector(n, Ints) + 127) << 23;
+    Floats scale;
+    std::memcpy(&scale, &bits, BYTES);
+    return x < -87.0f ? Floats{} : series * scale;
+}
+
+inline Doubles exponential(Doubles x) {
+    for (int lane = 0; lane < 8; ++lane) x[lane] = std::exp(x[lane]);
+    return x;
+}
+
+// log of what is 1 or more: with x = 2^n m and m around 1, n log 2 and twice the series of artanh((m - 1) / (m + 1)).
+inline Floats logarithm(Floats x) {
+    Ints bits;
+    std::memcpy(&bits, &x, BYTES);
+    const Ints n = (bits - 0x3f3504f3) >> 23;  // sqrt(1/2) is where m begins
+    bits -= n << 23;
+    Floats m;
+    std::memcpy(&m, &bits, BYTES);
+    const Floats s = (m - 1) / (m + 1), square = s * s, whole = __builtin_convertvector(n, Floats);
+    Floats series = Floats{} + 1.0f / 9;
+    series = series * square + 1.0f / 7;
+    series = series * square + 1.0f / 5;
+    series = series * square + 1.0f / 3;
+    const Floats rest = 2 * s + 2 * s * square * series;
+    return x < std::numeric_limits<float>::max() ? whole * 0.693359375f + (whole * -2.12194440e-4f + rest) : x;
+}
+
+inline Doubles logarithm(Doubles x) {
+    for (int lane = 0; lane < 8; ++lane) x[lane] = std::log(x[lane]);
+    return x;
+}
+
+// All lanes put together by an operation.
+template <typename T, int WIDTH, typename Operation> inline T together(const void* values, Operation both) {
+    if constexpr (WIDTH == sizeof(T)) {
+        T value;
+        std::memcpy(&value, values, WIDTH);
+        return value;
+    } else {
+        typename Vector<T, WIDTH / 2>::Type halves[2];
+        std::memcpy(halves, values, WIDTH);
+        const auto one = both(halves[0], halves[1]);
+        return together<T, WIDTH / 2>(&one, both);
+    }
+}
+
+// COUNT vectors hold the channels of a pixel, or any number where it is 0.
+template <typename T, int COUNT> class Rows {
+    using Values = typename Vector<T, BYTES>::Type;
+    using Integer = std::conditional_t<std::is_same_v<T, float>, int32_t, int64_t>;
+    using Integers = typename Vector<Integer, BYTES>::Type;
+    using Row = std::vector<Values>;
+    static constexpr int64_t LANES = BYTES / sizeof(T);
+
+    const Visit& v;
+    const int64_t any_vectors, length;
+    const bool has_gradient;
+    // Rows of the source, `upper` and `lower`, and what lies between them; the gradient of each.
+    Row upper, lower, between, of_upper, of_lower, of_between;
+    Row power_sums, power_slopes;
+    // As many pixels as a vector has lanes, which go from step to step together so that none waits for another.
+    struct {
+        int64_t size, x[LANES], label[LANES];
+        T share[LANES], total[LANES], behind[LANES], slope[LANES], inverse[LANES];
+    } some;
+    Row parts;  // of their softmax
+    Row slopes;
+    Integers lanes;
+    int64_t unsaid = 0;
+    // Of its own, as a neighbour in memory may belong to another core.
+    std::vector<double> found;
+    double *wrong, *correct, *valid, *counted, *mean_sums, *right_sums, *found_powers;
+
+  public:
+    explicit Rows(const Visit& visit)
+        : v(visit), any_vectors((v.channels + LANES - 1) / LANES), length(any_vectors * LANES),
+          has_gradient(v.gradient != nullptr) {
+        const int64_t size = vectors() * v.low_width;
+        for (Row* row : {&upper, &lower, &between}) row->resize(size);
+        if (has_gradient)
+            for (Row* row : {&of_upper, &of_lower, &of_between}) row->resize(size);
+        parts.resize(LANES * vectors());
+        slopes.resize(vectors());
+        some.size = 0;
+        std::fill(some.total, some.total + LANES, 1);
+        for (int64_t lane = 0; lane < LANES; ++lane) lanes[lane] = static_cast<Integer>(lane);
+        power_sums.resize(v.overlaps * vectors());
+        power_slopes.resize(v.overlaps * vectors());
+        if (has_gradient)
+            for (int64_t i = 0; i < v.overlaps; ++i)
+                std::memcpy(&power_slopes[i * vectors()], table(v.overlap_slopes, 2 * i + 1), v.channels * sizeof(T));
+        found.resize(3 + 2 * v.channels + v.means + 2 * v.overlaps * v.channels);
+        wrong = found.data();
+        correct = wrong + 2;
+        valid = correct + 1;
+        counted = valid + v.channels;
+        mean_sums = counted + v.channels;
+        right_sums = mean_sums + v.means;
+        found_powers = right_sums + v.overlaps * v.channels;
+    }
+
+    void visit() {
+        int64_t place = -1;
+        for (int64_t y = v.start; y < v.stop; ++y) {
+            if (v.row_places[y] != place) {
+                advance(place, v.row_places[y]);
+                place = v.row_places[y];
+            }
+            const T share = has_next(place) ? static_cast<const T*>(v.row_shares)[y] : 0;
+            if (share == 0) {
+                pixels(y, upper, of_upper);
+            } else {
+                for (size_t i = 0; i < between.size(); ++i) between[i] = upper[i] * (1 - share) + lower[i] * share;
+                if (pixels(y, between, of_between)) fold(share);
+            }
+            say_powers();
+        }
+        advance(place, v.low_height);
+        std::copy(found.begin(), found.end(), v.found);
+    }
+
+  private:
+    int64_t vectors() const { return COUNT > 0 ? COUNT : any_vectors; }
+
+    const T* table(const void* tables, int64_t number) const {
+        return static_cast<const T*>(tables) + number * v.channels;
+    }
+
+    bool has_next(int64_t place) const { return place + 1 < v.low_height; }
+
+    // Read the rows of the source at and after `to`; the gradient of what is not among them is complete.
+    void advance(int64_t from, int64_t to) {
+        const bool is_next = from >= 0 && to == from + 1;
+        if (has_gradient && from >= 0) {
+            write(from, of_upper);
+            if (is_next)
+                of_upper.swap(of_lower);
+            else if (has_next(from))
+                write(from + 1, of_lower);
+        }
+        if (to == v.low_height) return;
+        if (is_next)
+            upper.swap(lower);
+        else
+            read(to, upper);
+        if (has_next(to)) read(to + 1, lower);
+    }
+
+    // The channels of each place side by side; behind them numbers that have no share in a softmax.
+    void read(int64_t place, Row& row) const {
+        T* target = reinterpret_cast<T*>(row.data());
+        const T* source = static_cast<const T*>(v.source) + place * v.low_width;
+        const int64_t step = v.low_height * v.low_width;
+        for (int64_t start = 0; start < v.low_width; start += LANES) {
+            const int64_t stop = std::min(start + LANES, v.low_width);
+            for (int64_t x = start; x < stop; ++x) row[(x + 1) * vectors() - 1] = lowest();
+            for (int64_t c = 0; c < v.channels; ++c)
+                for (int64_t x = start; x < stop; ++x) target[x * length + c] = source[c * step + x];
+        }
+    }
+
+    // Add the gradient of a row to that of the source.
+    void write(int64_t place, Row& row) const {
+        const T* source = reinterpret_cast<const T*>(row.data());
+        T* target = static_cast<T*>(v.gradient) + (place - v.first) * v.low_width;
+        for (int64_t start = 0; start < v.low_width; start += LANES) {
+            const int64_t stop = std::min(start + LANES, v.low_width);
+            for (int64_t c = 0; c < v.channels; ++c)
+                for (int64_t x = start; x < stop; ++x) target[c * v.gradient_stride + x] += source[x * length + c];
+        }
+        clear(row);
+    }
+
+    static Values lowest() { return Values{} + std::numeric_limits<T>::lowest() / 4; }
+
+    static void clear(Row& values) { std::fill(values.begin(), values.end(), Values{}); }
+
+    // The gradient of a row between two others is theirs.
+    void fold(T share) {
+        for (size_t i = 0; i < of_between.size(); ++i) {
+            of_upper[i] += of_between[i] * (1 - share);
+            of_lower[i] += of_between[i] * share;
+        }
+        clear(of_between);
+    }
+
+    // Whether a pixel of the row counts.
+    bool pixels(int64_t y, const Row& row, Row& of_row) {
+        const int64_t* labels = v.labels + y * v.width;
+        const T* shares = static_cast<const T*>(v.column_shares);
+        T* surprises = v.mode == ALL ? nullptr : static_cast<T*>(v.surprise) + y * v.width;
+        bool any = false;
+        for (int64_t x = 0; x < v.width; ++x) {
+            const int64_t label = labels[x];
+            if (label == v.ignored || label < 0 || label >= v.channels) {
+                if (label != v.ignored) {
+                    wrong[0] = 1;
+                    wrong[1] = static_cast<double>(label);
+                }
+                if (v.mode == LOOK) surprises[x] = -1;
+                continue;
+            }
+            if (v.mode == CHOSEN && !chosen(surprises[x])) continue;
+            const int64_t i = some.size++;
+            some.x[i] = x;
+            some.label[i] = label;
+            some.share[i] = v.column_places[x] + 1 < v.low_width ? shares[x] : 0;
+            softmax(i, &row[v.column_places[x] * vectors()]);
+            if (some.size == LANES) any |= settle(surprises, of_row);
+        }
+        return settle(surprises, of_row) || any;
+    }
+
+    bool chosen(T surprise) const { return !(surprise < v.lower || surprise >= v.upper); }
+
+    // The exponentials of the logits of a pixel less its highest one, their sum, and how far the true one is behind.
+    void softmax(int64_t i, const Values* near) {
+        Values* logits = &parts[i * vectors()];
+        const T share = some.share[i];
+        if (share == 0)
+            for (int64_t k = 0; k < vectors(); ++k) logits[k] = near[k];
+        else
+            for (int64_t k = 0; k < vectors(); ++k) logits[k] = near[k] * (1 - share) + near[vectors() + k] * share;
+        Values highest = logits[0];
+        for (int64_t k = 1; k < vectors(); ++k) highest = logits[k] > highest ? logits[k] : highest;
+        const T peak = together<T, BYTES>(&highest, [](auto one, auto other) { return one > other ? one : other; });
+        some.behind[i] = peak - reinterpret_cast<const T*>(logits)[some.label[i]];
+        Values total{};
+        for (int64_t k = 0; k < vectors(); ++k) {
+            logits[k] = exponential(logits[k] - peak);
+            total += logits[k];
+        }
+        some.total[i] = sum(total);
+    }
+
+    static T sum(const Values& values) {
+        return together<T, BYTES>(&values, [](auto one, auto other) { return one + other; });
+    }
+
+    // What some pixels add to the sums, and their gradient; whether one of them counts.
+    bool settle(T* surprises, Row& of_row) {
+        Values totals;
+        std::memcpy(&totals, some.total, BYTES);
+        const Values logarithms = logarithm(totals), inverses = 1 / totals;
+        std::memcpy(some.inverse, &inverses, BYTES);
+        bool any = false;
+        for (int64_t i = 0; i < some.size; ++i) {
+            const int64_t label = some.label[i];
+            T surprise = logarithms[i] + some.behind[i];
+            if (v.mode != CHOSEN) {
+                valid[label] += 1;
+                *correct += some.behind[i] <= 0;
+            }
+            if (v.mode == LOOK) {
+                // What is no number is as hard as can be.
+                T& ranked = surprises[some.x[i]];
+                ranked = surprise >= 0 ? surprise : std::numeric_limits<T>::infinity();
+                if (!chosen(ranked)) {
+                    some.label[i] = -1;
+                    continue;
+                }
+            }
+            any = true;
+            counted[label] += 1;
+            some.slope[i] = means(label, surprise);
+        }
+        if (v.overlaps > 0 || has_gradient)
+            for (int64_t i = 0; i < some.size; ++i) {
+                if (some.label[i] < 0) continue;
+                if (v.overlaps > 0) overlaps(i);
+                if (has_gradient) gradient(i, &of_row[v.column_places[some.x[i]] * vectors()]);
+            }
+        some.size = 0;
+        return any;
+    }
+
+    // The losses that are a function of the surprise, and the slope of all of them.
+    T means(int64_t label, T surprise) {
+        T slope = 0;
+        for (int64_t i = 0; i < v.means; ++i) {
+            const T weight = table(v.mean_weights, i)[label];
+            T value = surprise, of_value = 1;
+            if (v.gammas[i] != 0) fade(surprise, static_cast<T>(v.gammas[i]), value, of_value);
+            mean_sums[i] += static_cast<double>(weight * value);
+            if (has_gradient) slope += static_cast<const T*>(v.mean_slopes)[i] * weight * of_value;
+        }
+        return slope;
+    }
+
+    // (1 - p)^gamma s and its derivative in s = -log p. A power below one has an infinite slope at zero, where that of
+    // the product is zero: the least of numbers keeps such pixels out.
+    static void fade(T surprise, T gamma, T& value, T& slope) {
+        const T least = std::numeric_limits<T>::min(), difference = -std::expm1(-surprise);
+        const T wrong = difference < least ? least : difference;
+        const T power = gamma == 2 ? wrong * wrong : std::pow(wrong, gamma);
+        value = power * surprise;
+        slope = power * (1 + gamma * (1 - wrong) * surprise / wrong);
+    }
+
+    // The sums of each class, and the slopes of the probabilities.
+    void overlaps(int64_t pixel) {
+        const Values* own = &parts[pixel * vectors()];
+        const int64_t label = some.label[pixel];
+        const T inverse = some.inverse[pixel], right = reinterpret_cast<const T*>(own)[label] * inverse;
+        std::fill(slopes.begin(), slopes.end(), Values{});
+        for (int64_t i = 0; i < v.overlaps; ++i) {
+            const T weight = table(v.overlap_weights, i)[label], scale = weight * inverse;
+            Values* sums = &power_sums[i * vectors()];
+            if (v.powers[i] == 1)
+                for (int64_t k = 0; k < vectors(); ++k) sums[k] += own[k] * scale;
+            else
+                for (int64_t k = 0; k < vectors(); ++k) sums[k] += (own[k] * inverse) * (own[k] * scale);
+            right_sums[i * v.channels + label] += static_cast<double>(weight * right);
+            if (!has_gradient) continue;
+            some.slope[pixel] -= table(v.overlap_slopes, 2 * i)[label] * weight * right;
+            const Values* factors = &power_slopes[i * vectors()];
+            if (v.powers[i] == 1)
+                for (int64_t k = 0; k < vectors(); ++k) slopes[k] += factors[k] * weight;
+            else
+                for (int64_t k = 0; k < vectors(); ++k) slopes[k] += factors[k] * (own[k] * (2 * scale));
+        }
+        if (++unsaid == PIXELS) say_powers();
+    }
+
+    void say_powers() {
+        unsaid = 0;
+        const T* sums = reinterpret_cast<const T*>(power_sums.data());
+        for (int64_t i = 0; i < v.overlaps; ++i)
+            for (int64_t c = 0; c < v.channels; ++c)
+                found_powers[i * v.channels + c] += static_cast<double>(sums[i * length + c]);
+        clear(power_sums);
+    }
+
+    // Through the softmax and the resizing from left to right.
+    void gradient(int64_t pixel, Values* near) {
+        Values* own = &parts[pixel * vectors()];
+        const T share = some.share[pixel], inverse = some.inverse[pixel], slope = some.slope[pixel];
+        T factor = slope * inverse;
+        if (v.overlaps > 0) {
+            Values mean{};
+            for (int64_t k = 0; k < vectors(); ++k) mean += slopes[k] * own[k];
+            factor -= sum(mean) * inverse * inverse;
+            for (int64_t k = 0; k < vectors(); ++k) own[k] *= slopes[k] * inverse + factor;
+        } else {
+            for (int64_t k = 0; k < vectors(); ++k) own[k] *= factor;
+        }
+        const Values at_label = Values{} + slope;
+        Integers places = lanes - static_cast<Integer>(some.label[pixel]);
+        for (int64_t k = 0; k < vectors(); ++k, places += LANES) own[k] -= places == 0 ? at_label : Values{};
+        if (share == 0) {
+            for (int64_t k = 0; k < vectors(); ++k) near[k] += own[k];
+            return;
+        }
+        for (int64_t k = 0; k < vectors(); ++k) near[k] += own[k] * (1 - share);
+        for (int64_t k = 0; k < vectors(); ++k) near[vectors() + k] += own[k] * share;
+    }
+};
+
+template <typename T, int COUNT> void visit(const Visit& visit) {
+    Rows<T, COUNT>(visit).visit();
+}
+
+template <typename T> void visit(const Visit& rows) {
+    switch ((rows.channels * static_cast<int64_t>(sizeof(T)) + BYTES - 1) / BYTES) {
+        case 1: return visit<T, 1>(rows);
+        case 2: return visit<T, 2>(rows);
+        default: return visit<T, 0>(rows);
+    }
+}
+
+}  // namespace
+
+extern "C" void visit_float(const Visit* rows) { visit<float>(*rows); }
+
+extern "C" void visit_double(const Visit* rows) { visit<double>(*rows); }

@@ -1,0 +1,173 @@
+"""The kernel for the CPU: how it is compiled, and what the comparison of paths (test_tiled.py) does not reach."""
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.testing import assert_close
+
+from seglit.losses import CrossEntropyLoss, DiceLoss, FocalLoss, HeadCriterion, OHEMPixelSampler, fused, native
+from seglit.losses.loss import Loss
+
+pytestmark = pytest.mark.skipif(native.native() is None, reason="no compiler here")
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """As if nobody had asked for the kernel in this process."""
+    native._compiled.cache_clear()
+    yield
+    native._compiled.cache_clear()
+
+
+def draw(channels: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(channels)
+    logits = 4 * torch.randn(2, channels, 5, 7, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, channels, (2, 20, 28), generator=generator)
+    labels[torch.rand(2, 20, 28, generator=generator) < 0.2] = 255
+    return logits.to(dtype).requires_grad_(), labels
+
+
+def losses(channels: int) -> dict[str, Loss]:
+    weights = [1 + 0.1 * (number % 7) for number in range(channels)]
+    return {
+        "loss_ce": CrossEntropyLoss(class_weight=weights),
+        "loss_focal": FocalLoss(use_sigmoid=False, gamma=1.0, alpha=0.3),
+        "loss_dice": DiceLoss(class_weight=weights),
+        "loss_dice_1": DiceLoss(exponent=1, per_image=False, loss_weight=2.0),
+    }
+
+
+def stepped(head: HeadCriterion, logits: Tensor, labels: Tensor, *, tiled: bool) -> tuple[dict[str, Tensor], Tensor]:
+    terms = head(logits, labels, tiled=tiled)
+    (gradient,) = torch.autograd.grad(sum(value for name, value in terms.items() if "loss_" in name), logits)
+    return {name: value.detach() for name, value in terms.items()}, gradient
+
+
+@pytest.mark.parametrize("channels", [2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 150])
+@pytest.mark.parametrize("sampler", [None, OHEMPixelSampler(0.2, 300)], ids=["all", "ohem"])
+def test_any_number_of_channels(channels: int, sampler: OHEMPixelSampler | None) -> None:
+    """Of which some fill the vectors of the processor and some do not."""
+    head = HeadCriterion(losses(channels), sampler)
+    logits, labels = draw(channels)
+    terms, gradient = stepped(head, logits, labels, tiled=True)
+    expected, its_gradient = stepped(head, logits, labels, tiled=False)
+    assert_close(terms, expected, rtol=1e-12, atol=1e-14, equal_nan=True)
+    assert_close(gradient, its_gradient, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("channels", [2, 19, 150])
+@pytest.mark.parametrize("scale", [1.0, 20.0, 1000.0])
+def test_single_precision_is_as_near_to_the_truth_as_torch(channels: int, scale: float) -> None:
+    """The errors of values and gradients against double precision, which its exp and log of its own decide."""
+    head = HeadCriterion({"loss_ce": CrossEntropyLoss()})
+    logits, labels = draw(channels)
+    logits = (scale * logits.detach()).float().requires_grad_()
+    truth, true_gradient = stepped(head, logits.detach().double().requires_grad_(), labels, tiled=False)
+    errors = []
+    for tiled in (True, False):
+        terms, gradient = stepped(head, logits, labels, tiled=tiled)
+        value = (terms["loss_ce"].double() - truth["loss_ce"]).abs() / truth["loss_ce"]
+        errors.append((value, (gradient.double() - true_gradient).norm() / true_gradient.norm()))
+    (value, gradient), (value_of_torch, gradient_of_torch) = errors
+    assert value <= 2e-7 + 1.5 * value_of_torch
+    assert gradient <= 2e-7 + 1.5 * gradient_of_torch
+
+
+def test_exp_and_log_to_the_last_digit() -> None:
+    """Over the whole range of the surprise of two classes: from hardly any to the end of exp."""
+    doubts = torch.cat([torch.linspace(-120, 120, 4001), torch.logspace(-7, 0, 500), -torch.logspace(-7, 0, 500)])
+    logits = torch.stack([torch.zeros_like(doubts), doubts])[None, :, None]
+    labels = torch.zeros(1, 1, len(doubts), dtype=torch.long)
+    pixels = HeadCriterion({"loss_ce": CrossEntropyLoss()}, OHEMPixelSampler(None, 1)).pixels(
+        logits, labels, tiled=True
+    )
+    assert isinstance(pixels, fused.FusedPixels)
+    assert pixels._choice is not None
+    found = pixels._choice.surprise.flatten().double()
+    expected = F.softplus(doubts.double(), threshold=200)
+    # One and a little has fewer digits than the little: as for torch, what is left is an error of the sum.
+    assert_close(found, expected, rtol=3e-7, atol=1.3e-7)
+
+
+@pytest.mark.parametrize("label", [-1, 19, 200, 2**40])
+@pytest.mark.parametrize("sampler", [None, OHEMPixelSampler(0.5, 10)], ids=["all", "ohem"])
+def test_a_label_that_is_no_class(label: int, sampler: OHEMPixelSampler | None) -> None:
+    logits, labels = draw(19)
+    labels[1, 3, 4] = label
+    with pytest.raises(ValueError, match=rf"labels: {label} is none of the 19 classes and not ignore_index=255"):
+        HeadCriterion({"loss_ce": CrossEntropyLoss()}, sampler)(logits, labels)
+
+
+def test_no_kernels_are_taken_where_none_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "kernel_for", lambda device: pytest.fail("asked for a kernel"))
+    logits, labels = draw(3)
+    HeadCriterion({"loss_ce": CrossEntropyLoss()})(logits, labels, kernels=False)
+
+
+def test_it_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    first = native.library(tmp_path / "a folder")
+    assert [path.name for path in first.parent.iterdir()] == [first.name]
+    calls: list[list[str]] = []
+    run = native._run
+    monkeypatch.setattr(native, "_run", lambda command: (calls.append(command), run(command))[1])
+    assert native.library(tmp_path / "a folder") == first
+    assert [command[1:] for command in calls] == [["--version"]]
+    # Another processor has another.
+    monkeypatch.setattr(native, "processor", lambda: "flags: none")
+    assert native.library(tmp_path / "a folder") != first
+
+
+def test_the_cache_is_where_caches_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert native.cache() == Path("/somewhere/seglit")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert native.cache() == Path.home() / ".cache" / "seglit"
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("trouble", ["no compiler", "it refuses", "it hangs", "no folder"])
+def test_without_it_losses_are_computed_by_tiles(
+    trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With one line in the log, however many losses there are."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    said = {
+        "no compiler": "no compiler nowhere; install one, or name it by the variable CXX",
+        "it refuses": "unrecognized|unknown|unsupported",
+        "it hangs": "timed out after",
+        "no folder": "Not a directory|File exists|cannot find",
+    }[trouble]
+    if trouble == "no compiler":
+        monkeypatch.setenv("CXX", "nowhere")
+    elif trouble == "it refuses":
+        monkeypatch.setattr(native, "OPTIONS", ("--no-such-option",))
+    elif trouble == "it hangs":
+        monkeypatch.setattr(native, "SECONDS", 0.001)
+    else:
+        (tmp_path / "seglit").write_text("in the way")
+    head = HeadCriterion({"loss_ce": CrossEntropyLoss()})
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert head.path(3, torch.device("cpu")) == "tiles"
+            head(*draw(3))
+    (record,) = caplog.records
+    assert record.message.startswith("losses: no kernel for this CPU, so that they take longer: ")
+    assert re.search(said, record.message), record.message
+
+
+@pytest.mark.skipif(shutil.which("c++") is None or os.name != "posix", reason="needs c++")
+def test_the_source_has_nothing_to_complain_about(tmp_path: Path) -> None:
+    options = [*native.OPTIONS, "-Wall", "-Wextra", "-Werror"]
+    command = ["c++", *options, "-o", str(tmp_path / "native.so"), str(native.SOURCE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
