@@ -1,0 +1,279 @@
+"""The kernel for CUDA: `triton_functions.py`, compiled for the device when each of them is first wanted."""
+
+import logging
+from functools import lru_cache
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int32
+from torch import Tensor
+
+from seglit.losses.kernel import Choice, Job, Slopes, Sums
+from seglit.losses.pixels import table
+from seglit.upsampling import Axis
+
+log = logging.getLogger(__name__)
+CHANNELS = 8
+"""That a thread goes through at once: the logits of their pixel's four neighbours are all on their way together, and
+in `gradient` twelve numbers for each fit the registers. For 19 or 150 classes few are left over."""
+PIXELS = 128
+"""Of a program, one for each thread."""
+CELLS = 32
+"""Of a program of `gradient`, one for each thread, of which one is computed by its neighbour too."""
+ROWS = 16
+"""Of pixels that `classes` adds up before threads put their sums together, and the most of the source in a program of
+`gradient`, of which one more is computed."""
+PROGRAMS = 4096
+"""Of `gradient` that keep a large device busy: if there are fewer, each has fewer rows."""
+COUNTED = 4096
+"""Pixels of a program of `counts`."""
+LEAST_BINS = 32
+"""Of a histogram, one for each thread of a warp."""
+THREADS = 32
+"""Of a warp."""
+ALL, LOOK, CHOSEN = range(3)
+
+
+class Samples(NamedTuple):
+    """An axis on the device.
+
+    Attributes:
+        places: the lower neighbour of each sample in the source.
+        shares: how far it is on the way to the next; zero where there is none.
+        starts: for each sample of the source the first that has it as its lower neighbour, or one after it, or the end.
+        most: samples with one lower neighbour.
+    """
+
+    places: Int32[Tensor, " samples"]
+    shares: Float[Tensor, " samples"]
+    starts: Int32[Tensor, " sources_and_one"]
+    most: int
+
+
+class TritonKernel:
+    """See `Kernel`. The same bits each time, and no waiting for the device.
+
+    So it cannot raise: a pixel whose label is no class and not void is taken for void, and the sums of all terms of its
+    image are no numbers, nor are then the losses.
+
+    Args:
+        functions: `seglit.losses.triton_functions`.
+    """
+
+    def __init__(self, functions: ModuleType) -> None:
+        self.functions = functions
+
+    def __call__(self, job: Job, choice: Choice | None, slopes: Slopes | None) -> Sums:
+        """See `Kernel`."""
+        with torch.cuda.device_of(job.logits):
+            return Visit(self.functions, job, choice, slopes).sums()
+
+
+class Visit:
+    """One visit: what its functions have in common.
+
+    Args:
+        functions: see `TritonKernel`.
+        job: see `Kernel`.
+        choice: see `Kernel`.
+        slopes: see `Kernel`.
+    """
+
+    def __init__(self, functions: ModuleType, job: Job, choice: Choice | None, slopes: Slopes | None) -> None:
+        self.functions, self.job, self.choice, self.slopes = functions, job, choice, slopes
+        logits, device = job.logits, job.logits.device
+        self.dtype = logits.dtype
+        self.images, self.channels, self.low_height, self.low_width = logits.shape
+        self.height, self.width = job.labels.shape[1:]
+        self.sizes = self.low_height, self.low_width, self.height, self.width
+        self.block_channels = min(CHANNELS, power_of_two(self.channels))
+        self.channel_blocks = -(-self.channels // self.block_channels)
+        self.blocks = -(-self.width // PIXELS)
+        self.rows = samples(job.upsampling.rows, self.dtype, device)
+        self.columns = samples(job.upsampling.column_axis, self.dtype, device)
+        self.powers = table(tuple(float(term.power) for term in job.overlaps), self.dtype, device)
+        self.overlap_weights = job.weights(job.overlaps)
+        # What is not wanted is neither written nor read.
+        self.targets = logits.new_empty(job.labels.shape, dtype=torch.int32)
+        keeps = slopes is not None, slopes is not None or len(job.overlaps) > 0
+        nothing = logits.new_empty(0)
+        self.peaks, self.inverses = (logits.new_empty(job.labels.shape) if keeps[1] else nothing for _ in range(2))
+        self.slope = logits.new_empty(job.labels.shape) if keeps[0] else nothing
+        self.base = logits.new_empty(job.labels.shape) if keeps[0] and len(job.overlaps) > 0 else nothing
+        self.mean_slopes = nothing if slopes is None else slopes.means
+        self.overlap_slopes = nothing if slopes is None else slopes.overlaps.contiguous()
+
+    def sums(self) -> Sums:
+        """The sums; adds the gradient to that of the slopes."""
+        correct, counted, wrong, *means = self._pixels().unbind()
+        row_counts = counted.sum(2).contiguous()
+        overlaps = self._overlaps(row_counts)
+        if self.slopes is not None:
+            self._gradient(self.slopes.total, row_counts)
+        by_class = self._counts()
+        # Nothing is added to a sum where all labels are classes.
+        bad = torch.where(wrong.sum((1, 2)) > 0, torch.nan, 0.0).double()
+        of_means = [mean.sum((1, 2), dtype=torch.float64) + bad for mean in means]
+        return Sums(
+            correct.sum((1, 2), dtype=torch.float64),
+            torch.zeros_like(by_class[:, :, 0]) if self._mode == CHOSEN else by_class.sum(2),
+            by_class[:, :, 1],
+            torch.stack(of_means, dim=1) if of_means else bad.new_zeros(self.images, 0),
+            overlaps + bad[:, None, None, None],
+        )
+
+    @property
+    def _mode(self) -> int:
+        return ALL if self.choice is None else CHOSEN if self.choice.known else LOOK
+
+    def _pixels(self) -> Float[Tensor, "parts batch height blocks"]:
+        """Fills the maps; returns for each program its number of correct pixels, of those that count, of labels that
+        are no class, and the sums of the means."""
+        job, choice, nothing = self.job, self.choice, self.job.logits.new_empty(0)
+        finfo = torch.finfo(self.dtype)
+        gammas = tuple(term.gamma for term in job.means)
+        parts = job.logits.new_zeros(3 + len(gammas), self.images, self.height, self.blocks)
+        upper = None if choice is None else choice.upper
+        self.functions.pixels[self.height * self.blocks, self.images](
+            job.logits,
+            job.labels,
+            nothing if choice is None else choice.surprise,
+            nothing if choice is None else choice.lower,
+            nothing if upper is None else upper,
+            *self.rows[:2],
+            *self.columns[:2],
+            table(gammas, self.dtype, parts.device),
+            job.weights(job.means),
+            self.mean_slopes,
+            self.powers,
+            self.overlap_weights,
+            self.overlap_slopes,
+            self.targets,
+            self.peaks,
+            self.inverses,
+            self.slope,
+            self.base,
+            parts,
+            job.ignore_index,
+            *self.sizes,
+            self.blocks,
+            mode=self._mode,
+            has_upper=upper is not None,
+            has_gradient=self.slopes is not None,
+            has_gammas=any(gammas),
+            means=len(gammas),
+            overlaps=len(job.overlaps),
+            channels=self.channels,
+            lowest=finfo.min,
+            least=finfo.tiny,
+            block_channels=self.block_channels,
+            block_pixels=PIXELS,
+            num_warps=max(1, PIXELS // THREADS),
+        )
+        return parts
+
+    def _counts(self) -> Float[Tensor, "batch channels 2"]:
+        """Of each class the pixels that are valid but do not count, and those that do."""
+        plane = self.height * self.width
+        chunks = -(-plane // COUNTED)
+        bins = max(LEAST_BINS, power_of_two(2 * self.channels + 1))
+        found = self.targets.new_empty(self.images, chunks, bins)
+        self.functions.counts[chunks, self.images](
+            self.targets, found, plane, channels=self.channels, bins=bins, block=COUNTED
+        )
+        return found.sum(1)[:, : 2 * self.channels].view(self.images, self.channels, 2).double()
+
+    def _overlaps(self, row_counts: Float[Tensor, "batch height"]) -> Float[Tensor, "batch overlaps 2 channels"]:
+        """The sums of the overlaps."""
+        number, tiles = len(self.job.overlaps), -(-self.height // ROWS) * self.blocks
+        found = self.job.logits.new_empty(self.images, number, tiles, 2, self.channels)
+        if number > 0:
+            self.functions.classes[tiles, self.images, number * self.channel_blocks](
+                self.job.logits,
+                *self.rows[:2],
+                *self.columns[:2],
+                self.powers,
+                self.overlap_weights,
+                self.targets,
+                self.peaks,
+                self.inverses,
+                row_counts,
+                found,
+                *self.sizes,
+                self.blocks,
+                ROWS,
+                self.channel_blocks,
+                overlaps=number,
+                channels=self.channels,
+                block_channels=self.block_channels,
+                block_pixels=PIXELS,
+                num_warps=max(1, PIXELS // THREADS),
+            )
+        return found.sum(2, dtype=torch.float64)
+
+    def _gradient(
+        self, total: Float[Tensor, "batch channels low_height low_width"], row_counts: Float[Tensor, "batch height"]
+    ) -> None:
+        """Adds the gradient of the sums, each times its slope."""
+        assert total.is_contiguous()  # as the logits are, whose places it shares
+        blocks = -(-self.low_width // (CELLS - 1))
+        rows = max(1, min(ROWS, self.low_height * blocks * self.images * self.channel_blocks // PROGRAMS))
+        self.functions.gradient[-(-self.low_height // rows) * blocks, self.images, self.channel_blocks](
+            self.job.logits,
+            self.rows.starts,
+            self.rows.shares,
+            self.columns.starts,
+            self.columns.shares,
+            self.powers,
+            self.overlap_weights,
+            self.overlap_slopes,
+            self.targets,
+            self.peaks,
+            self.inverses,
+            self.slope,
+            self.base,
+            row_counts,
+            total,
+            *self.sizes,
+            blocks,
+            rows,
+            self.columns.most,
+            is_sparse=self.choice is not None,
+            overlaps=len(self.job.overlaps),
+            channels=self.channels,
+            block_channels=self.block_channels,
+            block_cells=CELLS,
+            num_warps=max(1, CELLS // THREADS),
+        )
+
+
+def power_of_two(number: int) -> int:
+    """The least one that is not below the number."""
+    return 1 << (number - 1).bit_length()
+
+
+@lru_cache(maxsize=64)
+def samples(axis: Axis, dtype: torch.dtype, device: torch.device) -> Samples:
+    """The axis on the device, sent there once."""
+    places, shares = axis.places(0, axis.length_out)
+    starts = torch.searchsorted(places, torch.arange(axis.length_in + 1))
+    shares = torch.where(places + 1 < axis.length_in, shares, 0.0)
+    return Samples(
+        places.int().to(device),
+        shares.to(dtype).to(device),
+        starts.int().to(device),
+        int(starts.diff().max()),
+    )
+
+
+@lru_cache(maxsize=1)
+def triton_kernel() -> TritonKernel | None:
+    """The kernel, or None, once with a line in the log, where there is no triton."""
+    try:
+        # Only where it is wanted: to import triton takes its time, and on some systems it cannot be.
+        from seglit.losses import triton_functions
+    except ImportError as error:
+        log.warning("losses: no kernel for CUDA, so that they take longer: %s", error)
+        return None
+    return TritonKernel(triton_functions)
