@@ -1,9 +1,9 @@
 """What runs on the device for `triton_kernel.py`, the only one to import this, as triton is not everywhere.
 
-Each function says what one of its programs does. Two shapes are used, both such that what is summed stays in the
-registers of one thread. In the forward functions a thread has a pixel, and goes through its channels. In `gradient` it
-has a cell, by which is meant the pixels of a row that lie between the same two columns of the source, and some
-channels; so nothing is added by two threads, and the results are the same bits each time.
+Each function says what one of its programs does. A cell is what lies in a row between the same two columns of the
+source: some pixels, or none, which are its slots. A thread has a cell or more and goes through channels, so that the
+pixels between four logits are made of the same registers, and that hardly any thread waits for the numbers of another.
+Nothing is added by two threads in no order, so that the results are the same bits each time.
 
 Pointers come first, then sizes, then what is compiled in. A function that nobody waits for cannot raise: labels that
 are no class are taken for void, and counted.
@@ -25,33 +25,34 @@ OUT = tl.constexpr(-1)
 
 @triton.jit
 def pixels(
-    logits: Any,
-    labels: Any,
-    surprises: Any,
-    lower: Any,
-    upper: Any,
-    row_places: Any,
-    row_shares: Any,
-    column_places: Any,
-    column_shares: Any,
-    gammas: Any,
-    mean_weights: Any,
-    mean_slopes: Any,
-    powers: Any,
-    overlap_weights: Any,
-    overlap_slopes: Any,
-    targets: Any,
-    peaks: Any,
-    inverses: Any,
-    slopes: Any,
-    bases: Any,
-    parts: Any,
-    ignored: Any,
-    low_height: Any,
-    low_width: Any,
-    height: Any,
-    width: Any,
-    blocks: Any,
+    logits: "Any",
+    labels: "Any",
+    surprises: "Any",
+    lower: "Any",
+    upper: "Any",
+    row_places: "Any",
+    row_shares: "Any",
+    column_starts: "Any",
+    column_shares: "Any",
+    gammas: "Any",
+    mean_weights: "Any",
+    mean_slopes: "Any",
+    powers: "Any",
+    overlap_weights: "Any",
+    overlap_slopes: "Any",
+    targets: "Any",
+    peaks: "Any",
+    inverses: "Any",
+    slopes: "Any",
+    bases: "Any",
+    parts: "Any",
+    ignored: "Any",
+    low_height: "Any",
+    low_width: "Any",
+    height: "Any",
+    width: "Any",
+    blocks: "Any",
+    cell_blocks: "Any",
     mode: tl.constexpr,
     has_upper: tl.constexpr,
     has_gradient: tl.constexpr,
@@ -62,7 +63,8 @@ def pixels(
     lowest: tl.constexpr,
     least: tl.constexpr,
     block_channels: tl.constexpr,
-    block_pixels: tl.constexpr,
+    block_slots: tl.constexpr,
+    block_cells: tl.constexpr,
 ) -> None:
     """Some pixels of a row: which of them count, the sums of the means, and what the other functions want to know.
 
@@ -71,8 +73,9 @@ def pixels(
     """
     image = tl.program_id(1)
     y = tl.program_id(0) // blocks
-    x = tl.program_id(0) % blocks * block_pixels + tl.arange(0, block_pixels)
-    inside = x < width
+    block = tl.program_id(0) % blocks
+    column = block % cell_blocks * block_cells + tl.arange(0, block_cells)
+    x, inside = _slots(column_starts, column, block // cell_blocks * block_slots, low_width, block_slots)
     at = (image.to(tl.int64) * height + y) * width + x
     dtype = logits.dtype.element_ty
     program = image.to(tl.int64) * tl.num_programs(0) + tl.program_id(0)
@@ -81,53 +84,52 @@ def pixels(
     label = tl.load(labels + at, mask=inside, other=0)
     known = inside & (label != ignored)
     valid = known & (label >= 0) & (label < channels)
-    wrong = tl.sum((known & (label < 0)).to(tl.int32) + (known & (label >= channels)).to(tl.int32), axis=0)
-    tl.store(parts + 2 * programs + program, wrong.to(dtype))
+    tl.store(parts + 2 * programs + program, _number(known & (valid == 0)).to(dtype))
     own = tl.where(valid, label, 0).to(tl.int32)
     counted = valid
     if mode == CHOSEN:
         ranked = tl.load(surprises + at, mask=valid, other=0.0)
         counted = valid & _chosen(ranked, lower, upper, has_upper)
     if mode == LOOK:
-        tl.store(surprises + at, tl.full([block_pixels], -1.0, dtype), mask=inside & (valid == 0))
+        tl.store(surprises + at, tl.full([block_slots, block_cells], -1.0, dtype), mask=inside & (valid == 0))
 
-    if tl.max(counted.to(tl.int32), axis=0) > 0:
+    if _number(counted) > 0:
         source = logits + image.to(tl.int64) * channels * low_height * low_width
-        source += tl.load(row_places + y) * low_width + tl.load(column_places + x, mask=inside, other=0)
+        source += tl.load(row_places + y) * low_width + column
         down = tl.load(row_shares + y)
         right = tl.load(column_shares + x, mask=inside, other=0.0)
 
-        peak = tl.full([block_pixels], lowest, dtype)
-        total = tl.full([block_pixels], 0.0, dtype)
-        true = tl.full([block_pixels], 0.0, dtype)
+        peak = tl.full([block_slots, block_cells], lowest, dtype)
+        total = tl.full([block_slots, block_cells], 0.0, dtype)
+        true = tl.full([block_slots, block_cells], 0.0, dtype)
         for start in range(0, channels, block_channels):
             c = start + tl.arange(0, block_channels)
-            made = _made(source, c, down, right, low_height, low_width, channels)
+            made = _made(source, c, column, down, right, low_height, low_width, channels)
             higher = tl.maximum(peak, tl.max(made, axis=0))
-            total = total * tl.exp(peak - higher) + tl.sum(tl.exp(made - higher[None, :]), axis=0)
-            true += tl.sum(tl.where(c[:, None] == own[None, :], made, 0.0), axis=0)
+            total = total * tl.exp(peak - higher) + tl.sum(tl.exp(made - higher[None, :, :]), axis=0)
+            true += tl.sum(tl.where(c[:, None, None] == own[None, :, :], made, 0.0), axis=0)
             peak = higher
         behind = peak - true
         surprise = tl.log(total) + behind
         inverse = 1 / total
         if mode != CHOSEN:
-            # A surprise that is no number is not below zero either.
+            # A surprise that is no number is not above zero either.
             correct = valid & (behind <= 0) & (surprise >= 0)
-            tl.store(parts + program, tl.sum(correct.to(tl.int32), axis=0).to(dtype))
+            tl.store(parts + program, _number(correct).to(dtype))
         if mode == LOOK:
             ranked = tl.where(surprise >= 0, surprise, float("inf"))
             tl.store(surprises + at, ranked, mask=valid)
             counted = valid & _chosen(ranked, lower, upper, has_upper)
-        tl.store(parts + programs + program, tl.sum(counted.to(tl.int32), axis=0).to(dtype))
+        tl.store(parts + programs + program, _number(counted).to(dtype))
 
-        slope = tl.full([block_pixels], 0.0, dtype)
+        slope = tl.full([block_slots, block_cells], 0.0, dtype)
         for i in tl.static_range(means):
             weight = tl.load(mean_weights + i * channels + own)
             value = surprise
-            of_value = tl.full([block_pixels], 1.0, dtype)
+            of_value = tl.full([block_slots, block_cells], 1.0, dtype)
             if has_gammas:
                 value, of_value = _faded(surprise, tl.load(gammas + i), least)
-            part = tl.sum(tl.where(counted, weight * value, 0.0), axis=0)
+            part = tl.sum(tl.sum(tl.where(counted, weight * value, 0.0), axis=0), axis=0)
             tl.store(parts + (FIRST_MEAN + i) * programs + program, part)
             if has_gradient:
                 slope += tl.load(mean_slopes + i) * weight * of_value
@@ -142,12 +144,14 @@ def pixels(
                 for i in tl.static_range(overlaps):
                     weight = tl.load(overlap_weights + i * channels + own)
                     slope -= tl.load(table + 2 * i * channels + own) * weight * right_part
-                mean = tl.full([block_pixels], 0.0, dtype)
+                mean = tl.full([block_slots, block_cells], 0.0, dtype)
                 for start in range(0, channels, block_channels):
                     c = start + tl.arange(0, block_channels)
-                    made = _made(source, c, down, right, low_height, low_width, channels)
-                    p = tl.exp(made - peak[None, :]) * inverse[None, :]
-                    of_p = _of_overlaps(p, c, own, powers, overlap_weights, table, overlaps, channels)
+                    made = _made(source, c, column, down, right, low_height, low_width, channels)
+                    p = tl.exp(made - peak[None, :, :]) * inverse[None, :, :]
+                    of_p = _of_overlaps(
+                        p, c[:, None, None], own[None, :, :], powers, overlap_weights, table, overlaps, channels
+                    )
                     mean += tl.sum(of_p * p, axis=0)
                 tl.store(bases + at, slope - mean, mask=counted)
             tl.store(slopes + at, slope, mask=counted)
@@ -155,7 +159,7 @@ def pixels(
 
 
 @triton.jit
-def counts(targets: Any, found: Any, plane: Any, channels: tl.constexpr, bins: tl.constexpr, block: tl.constexpr) -> None:
+def counts(targets: "Any", found: "Any", plane: "Any", channels: tl.constexpr, bins: tl.constexpr, block: tl.constexpr) -> None:
     """Of some pixels of an image, how many of each class do not count and do: two numbers for each."""
     image = tl.program_id(1)
     places = tl.program_id(0) * block + tl.arange(0, block)
@@ -169,44 +173,46 @@ def counts(targets: Any, found: Any, plane: Any, channels: tl.constexpr, bins: t
 
 @triton.jit
 def classes(
-    logits: Any,
-    row_places: Any,
-    row_shares: Any,
-    column_places: Any,
-    column_shares: Any,
-    powers: Any,
-    weights: Any,
-    targets: Any,
-    peaks: Any,
-    inverses: Any,
-    row_counts: Any,
-    found: Any,
-    low_height: Any,
-    low_width: Any,
-    height: Any,
-    width: Any,
-    blocks: Any,
-    rows: Any,
-    channel_blocks: Any,
+    logits: "Any",
+    row_places: "Any",
+    row_shares: "Any",
+    column_starts: "Any",
+    column_shares: "Any",
+    powers: "Any",
+    weights: "Any",
+    targets: "Any",
+    peaks: "Any",
+    inverses: "Any",
+    row_counts: "Any",
+    found: "Any",
+    low_height: "Any",
+    low_width: "Any",
+    height: "Any",
+    width: "Any",
+    blocks: "Any",
+    cell_blocks: "Any",
+    rows: "Any",
+    channel_blocks: "Any",
     overlaps: tl.constexpr,
     channels: tl.constexpr,
     block_channels: tl.constexpr,
-    block_pixels: tl.constexpr,
+    block_slots: tl.constexpr,
+    block_cells: tl.constexpr,
 ) -> None:
     """Some pixels of some rows, some channels, one overlap: its two sums of each."""
     image = tl.program_id(1)
     i = tl.program_id(2) // channel_blocks
     c = tl.program_id(2) % channel_blocks * block_channels + tl.arange(0, block_channels)
     first = tl.program_id(0) // blocks * rows
-    x = tl.program_id(0) % blocks * block_pixels + tl.arange(0, block_pixels)
-    inside = x < width
+    block = tl.program_id(0) % blocks
+    column = block % cell_blocks * block_cells + tl.arange(0, block_cells)
+    x, inside = _slots(column_starts, column, block // cell_blocks * block_slots, low_width, block_slots)
     dtype = logits.dtype.element_ty
-    source = logits + image.to(tl.int64) * channels * low_height * low_width
-    source += tl.load(column_places + x, mask=inside, other=0)
+    source = logits + image.to(tl.int64) * channels * low_height * low_width + column
     right = tl.load(column_shares + x, mask=inside, other=0.0)
     is_squared = tl.load(powers + i) == 2
-    of_right = tl.full([block_channels, block_pixels], 0.0, dtype)
-    of_powers = tl.full([block_channels, block_pixels], 0.0, dtype)
+    of_right = tl.full([block_channels, block_cells], 0.0, dtype)
+    of_powers = tl.full([block_channels, block_cells], 0.0, dtype)
     for y in range(first, tl.minimum(first + rows, height)):
         if tl.load(row_counts + image * height + y) > 0:
             at = (image.to(tl.int64) * height + y) * width + x
@@ -215,13 +221,13 @@ def classes(
             peak = tl.load(peaks + at, mask=counted, other=0.0)
             inverse = tl.load(inverses + at, mask=counted, other=0.0)
             weight = tl.load(weights + i * channels + target, mask=counted, other=0.0)
-            down = tl.load(row_shares + y)
-            made = _made(source + tl.load(row_places + y) * low_width, c, down, right, low_height, low_width, channels)
-            p = tl.exp(made - peak[None, :]) * inverse[None, :]
+            upper = source + tl.load(row_places + y) * low_width
+            made = _made(upper, c, column, tl.load(row_shares + y), right, low_height, low_width, channels)
             # What does not count may be no number.
-            weighted = tl.where(counted[None, :], p * weight[None, :], 0.0)
-            of_right += tl.where(c[:, None] == target[None, :], weighted, 0.0)
-            of_powers += tl.where(is_squared, tl.where(counted[None, :], p, 0.0), 1.0) * weighted
+            p = tl.where(counted[None, :, :], tl.exp(made - peak[None, :, :]) * inverse[None, :, :], 0.0)
+            weighted = p * weight[None, :, :]
+            of_right += tl.sum(tl.where(c[:, None, None] == target[None, :, :], weighted, 0.0), axis=1)
+            of_powers += tl.sum(tl.where(is_squared, p, 1.0) * weighted, axis=1)
     program = (image.to(tl.int64) * overlaps + i) * tl.num_programs(0) + tl.program_id(0)
     own = found + program * 2 * channels + c
     tl.store(own, tl.sum(of_right, axis=1), mask=c < channels)
@@ -230,28 +236,28 @@ def classes(
 
 @triton.jit
 def gradient(
-    logits: Any,
-    row_starts: Any,
-    row_shares: Any,
-    column_starts: Any,
-    column_shares: Any,
-    powers: Any,
-    overlap_weights: Any,
-    overlap_slopes: Any,
-    targets: Any,
-    peaks: Any,
-    inverses: Any,
-    slopes: Any,
-    bases: Any,
-    row_counts: Any,
-    total: Any,
-    low_height: Any,
-    low_width: Any,
-    height: Any,
-    width: Any,
-    blocks: Any,
-    rows: Any,
-    slots: Any,
+    logits: "Any",
+    row_starts: "Any",
+    row_shares: "Any",
+    column_starts: "Any",
+    column_shares: "Any",
+    powers: "Any",
+    overlap_weights: "Any",
+    overlap_slopes: "Any",
+    targets: "Any",
+    peaks: "Any",
+    inverses: "Any",
+    slopes: "Any",
+    bases: "Any",
+    row_counts: "Any",
+    total: "Any",
+    low_height: "Any",
+    low_width: "Any",
+    height: "Any",
+    width: "Any",
+    blocks: "Any",
+    rows: "Any",
+    slots: "Any",
     is_sparse: tl.constexpr,
     overlaps: tl.constexpr,
     channels: tl.constexpr,
@@ -321,7 +327,7 @@ def gradient(
                             own = tl.where(counted, target, 0)
                             base = tl.load(bases + at, mask=counted, other=0.0)
                             of_made = base[None, :] + _of_overlaps(
-                                p, c, own, powers, overlap_weights, table, overlaps, channels
+                                p, c[:, None], own[None, :], powers, overlap_weights, table, overlaps, channels
                             )
                         of_made = p * of_made - tl.where(c[:, None] == target[None, :], slope[None, :], 0.0)
                         # What does not count may be no number.
@@ -346,7 +352,7 @@ def gradient(
 
 
 @triton.jit
-def _chosen(ranked: Any, lower: Any, upper: Any, has_upper: tl.constexpr) -> Any:
+def _chosen(ranked: "Any", lower: "Any", upper: "Any", has_upper: tl.constexpr) -> "Any":
     """Where a surprise is in range; no limit that is no number keeps it out."""
     out = ranked < tl.load(lower)
     if has_upper:
@@ -355,34 +361,62 @@ def _chosen(ranked: Any, lower: Any, upper: Any, has_upper: tl.constexpr) -> Any
 
 
 @triton.jit
-def _between(near: Any, far: Any, share: Any) -> Any:
+def _between(near: "Any", far: "Any", share: "Any") -> "Any":
     """A share of the way from one value to the other; the other is not looked at if there is none, as it may be inf."""
     return near * (1 - share) + tl.where(share != 0, far, 0.0) * share
 
 
 @triton.jit
 def _made(
-    source: Any, c: Any, down: Any, right: Any, low_height: Any, low_width: Any, channels: tl.constexpr
-) -> Any:
-    """The logits of pixels, by channel; minus infinity at channels that there are not. Resized as in `native.cpp`.
+    source: "Any",
+    c: "Any",
+    column: "Any",
+    down: "Any",
+    right: "Any",
+    low_height: "Any",
+    low_width: "Any",
+    channels: tl.constexpr,
+) -> "Any":
+    """The logits of pixels, by channel, slot and cell; minus infinity at channels that there are not.
 
-    The pointers are to the upper left one of the four that a pixel is made of, in channel 0.
+    The pointers are to the upper left one of the four logits that a cell is made of, in channel 0.
     """
     is_class = (c < channels)[:, None]
-    has_right = is_class & (right != 0)[None, :]
-    near = source[None, :] + c.to(tl.int64)[:, None] * low_height * low_width
+    has_left = is_class & (column < low_width)[None, :]
+    has_right = is_class & (column + 1 < low_width)[None, :]
     has_lower = (c < tl.where(down != 0, channels, 0))[:, None]
-    left_upper = tl.load(near, mask=is_class, other=0.0)
-    left_lower = tl.load(near + low_width, mask=has_lower, other=0.0)
+    near = source[None, :] + c.to(tl.int64)[:, None] * low_height * low_width
+    left_upper = tl.load(near, mask=has_left, other=0.0)
+    left_lower = tl.load(near + low_width, mask=has_left & has_lower, other=0.0)
     right_upper = tl.load(near + 1, mask=has_right, other=0.0)
     right_lower = tl.load(near + low_width + 1, mask=has_right & has_lower, other=0.0)
-    left = left_upper * (1 - down) + left_lower * down
-    beside = right_upper * (1 - down) + right_lower * down
-    return tl.where(is_class, left * (1 - right[None, :]) + beside * right[None, :], float("-inf"))
+    # Rows first, as in `native.cpp`.
+    left = _between(left_upper, left_lower, down)
+    beside = _between(right_upper, right_lower, down)
+    made = _between(left[:, None, :], beside[:, None, :], right[None, :, :])
+    return tl.where(is_class[:, :, None], made, float("-inf"))
 
 
 @triton.jit
-def _faded(surprise: Any, gamma: Any, least: tl.constexpr) -> tuple[Any, Any]:
+def _slots(
+    starts: "Any", column: "Any", first: "Any", low_width: "Any", block_slots: tl.constexpr
+) -> "tuple[Any, Any]":
+    """The places in their row of the pixels of cells from a slot on, and whether there are such."""
+    is_column = column < low_width
+    start = tl.load(starts + column, mask=is_column, other=0)
+    stop = tl.load(starts + column + 1, mask=is_column, other=0)
+    x = start[None, :] + (first + tl.arange(0, block_slots))[:, None]
+    return x, x < stop[None, :]
+
+
+@triton.jit
+def _number(where: "Any") -> "Any":
+    """Of pixels."""
+    return tl.sum(tl.sum(where.to(tl.int32), axis=0), axis=0)
+
+
+@triton.jit
+def _faded(surprise: "Any", gamma: "Any", least: tl.constexpr) -> "tuple[Any, Any]":
     """(1 - p)^gamma s and its derivative in s = -log p; see `fade` of `native.cpp`."""
     p = tl.exp(-surprise)
     # Of a small surprise 1 - p has few digits; log p knows by how much p was rounded (W. Kahan).
@@ -397,20 +431,20 @@ def _faded(surprise: Any, gamma: Any, least: tl.constexpr) -> tuple[Any, Any]:
 
 @triton.jit
 def _of_overlaps(
-    p: Any,
-    c: Any,
-    own: Any,
-    powers: Any,
-    weights: Any,
-    table: Any,
+    p: "Any",
+    c: "Any",
+    own: "Any",
+    powers: "Any",
+    weights: "Any",
+    table: "Any",
     overlaps: tl.constexpr,
     channels: tl.constexpr,
-) -> Any:
-    """The slopes of the probabilities of pixels whose classes are `own`, by channel."""
+) -> "Any":
+    """The slopes of the probabilities of pixels whose classes are `own`, by channel; `c` and `own` as for products."""
     slope = tl.full(p.shape, 0.0, p.dtype)
     for i in tl.static_range(overlaps):
         weight = tl.load(weights + i * channels + own)
         factor = tl.load(table + (2 * i + 1) * channels + c, mask=c < channels, other=0.0)
         of_power = tl.where(tl.load(powers + i) == 2, 2 * p, 1.0)
-        slope += factor[:, None] * weight[None, :] * of_power
+        slope += factor * weight * of_power
     return slope

@@ -15,12 +15,13 @@ from seglit.upsampling import Axis
 
 log = logging.getLogger(__name__)
 CHANNELS = 8
-"""That a thread goes through at once: the logits of their pixel's four neighbours are all on their way together, and
-in `gradient` twelve numbers for each fit the registers. For 19 or 150 classes few are left over."""
-PIXELS = 128
-"""Of a program, one for each thread."""
-CELLS = 32
-"""Of a program of `gradient`, one for each thread, of which one is computed by its neighbour too."""
+"""That a thread has at once: in `gradient` twelve numbers for each fit its registers. For 19 or 150 classes few threads
+are left over."""
+SLOTS = 4
+"""The most pixels that a thread has at once, which share the logits that they are made of."""
+THREADS = 32
+"""Of a warp. A program is as small as that, as rows of the source may be short, unless its cells have less than `SLOTS`
+pixels. In `gradient` each has a cell, one of which a neighbour computes too."""
 ROWS = 16
 """Of pixels that `classes` adds up before threads put their sums together, and the most of the source in a program of
 `gradient`, of which one more is computed."""
@@ -28,10 +29,6 @@ PROGRAMS = 4096
 """Of `gradient` that keep a large device busy: if there are fewer, each has fewer rows."""
 COUNTED = 4096
 """Pixels of a program of `counts`."""
-LEAST_BINS = 32
-"""Of a histogram, one for each thread of a warp."""
-THREADS = 32
-"""Of a warp."""
 ALL, LOOK, CHOSEN = range(3)
 
 
@@ -89,9 +86,12 @@ class Visit:
         self.sizes = self.low_height, self.low_width, self.height, self.width
         self.block_channels = min(CHANNELS, power_of_two(self.channels))
         self.channel_blocks = -(-self.channels // self.block_channels)
-        self.blocks = -(-self.width // PIXELS)
         self.rows = samples(job.upsampling.rows, self.dtype, device)
         self.columns = samples(job.upsampling.column_axis, self.dtype, device)
+        self.slots = min(SLOTS, power_of_two(self.columns.most))
+        self.cells = SLOTS // self.slots * THREADS
+        self.cell_blocks = -(-self.low_width // self.cells)
+        self.blocks = self.cell_blocks * -(-self.columns.most // self.slots)
         self.powers = table(tuple(float(term.power) for term in job.overlaps), self.dtype, device)
         self.overlap_weights = job.weights(job.overlaps)
         # What is not wanted is neither written nor read.
@@ -141,8 +141,10 @@ class Visit:
             nothing if choice is None else choice.surprise,
             nothing if choice is None else choice.lower,
             nothing if upper is None else upper,
-            *self.rows[:2],
-            *self.columns[:2],
+            self.rows.places,
+            self.rows.shares,
+            self.columns.starts,
+            self.columns.shares,
             table(gammas, self.dtype, parts.device),
             job.weights(job.means),
             self.mean_slopes,
@@ -158,6 +160,7 @@ class Visit:
             job.ignore_index,
             *self.sizes,
             self.blocks,
+            self.cell_blocks,
             mode=self._mode,
             has_upper=upper is not None,
             has_gradient=self.slopes is not None,
@@ -168,8 +171,9 @@ class Visit:
             lowest=finfo.min,
             least=finfo.tiny,
             block_channels=self.block_channels,
-            block_pixels=PIXELS,
-            num_warps=max(1, PIXELS // THREADS),
+            block_slots=self.slots,
+            block_cells=self.cells,
+            num_warps=SLOTS // self.slots,
         )
         return parts
 
@@ -177,7 +181,7 @@ class Visit:
         """Of each class the pixels that are valid but do not count, and those that do."""
         plane = self.height * self.width
         chunks = -(-plane // COUNTED)
-        bins = max(LEAST_BINS, power_of_two(2 * self.channels + 1))
+        bins = max(THREADS, power_of_two(2 * self.channels + 1))
         found = self.targets.new_empty(self.images, chunks, bins)
         self.functions.counts[chunks, self.images](
             self.targets, found, plane, channels=self.channels, bins=bins, block=COUNTED
@@ -191,8 +195,10 @@ class Visit:
         if number > 0:
             self.functions.classes[tiles, self.images, number * self.channel_blocks](
                 self.job.logits,
-                *self.rows[:2],
-                *self.columns[:2],
+                self.rows.places,
+                self.rows.shares,
+                self.columns.starts,
+                self.columns.shares,
                 self.powers,
                 self.overlap_weights,
                 self.targets,
@@ -202,13 +208,15 @@ class Visit:
                 found,
                 *self.sizes,
                 self.blocks,
+                self.cell_blocks,
                 ROWS,
                 self.channel_blocks,
                 overlaps=number,
                 channels=self.channels,
                 block_channels=self.block_channels,
-                block_pixels=PIXELS,
-                num_warps=max(1, PIXELS // THREADS),
+                block_slots=self.slots,
+                block_cells=self.cells,
+                num_warps=SLOTS // self.slots,
             )
         return found.sum(2, dtype=torch.float64)
 
@@ -217,7 +225,7 @@ class Visit:
     ) -> None:
         """Adds the gradient of the sums, each times its slope."""
         assert total.is_contiguous()  # as the logits are, whose places it shares
-        blocks = -(-self.low_width // (CELLS - 1))
+        blocks = -(-self.low_width // (THREADS - 1))
         rows = max(1, min(ROWS, self.low_height * blocks * self.images * self.channel_blocks // PROGRAMS))
         self.functions.gradient[-(-self.low_height // rows) * blocks, self.images, self.channel_blocks](
             self.job.logits,
@@ -243,8 +251,8 @@ class Visit:
             overlaps=len(self.job.overlaps),
             channels=self.channels,
             block_channels=self.block_channels,
-            block_cells=CELLS,
-            num_warps=max(1, CELLS // THREADS),
+            block_cells=THREADS,
+            num_warps=1,
         )
 
 
