@@ -1,6 +1,7 @@
 """The pixels of one head, of which a kernel makes each once."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int64
@@ -11,8 +12,9 @@ from seglit.losses.lean import Found, Key, LeanPixels, size_of
 from seglit.losses.native import native
 from seglit.losses.ohem import OHEMPixelSampler
 from seglit.losses.pixel_sum import PixelSumLoss
-from seglit.losses.pixels import can_look_at
+from seglit.losses.pixels import can_look_at, table
 from seglit.losses.ranks import Ranks
+from seglit.losses.triton_kernel import triton_kernel
 from seglit.upsampling import Upsampling
 
 
@@ -56,7 +58,7 @@ class FusedPixels(LeanPixels):
         self.kernel = kernel
         self.means = [name for name, term in terms.items() if isinstance(term, MeanTerm)]
         self.overlaps = [name for name, term in terms.items() if isinstance(term, OverlapTerm)]
-        self.classes = [channel for channel in range(logits.shape[1]) if channel != ignore_index]
+        self.classes = classes(logits.shape[1], ignore_index, logits.device)
         self.job = Job(
             logits.detach().to(self.dtype).contiguous(),
             labels.contiguous(),
@@ -76,7 +78,7 @@ class FusedPixels(LeanPixels):
     def _sampled(self, sampler: OHEMPixelSampler, ranks: Ranks, slopes: Slopes | None) -> Sums:
         """The sums over the hard pixels; settles `limit`."""
         surprise = self.job.logits.new_empty(self.job.labels.shape)
-        certain = surprise.new_tensor(sampler.certain_limit(self.dtype))
+        certain = surprise.new_full((), sampler.certain_limit(self.dtype))
         sums = self.kernel(self.job, Choice(surprise, False, certain), slopes)
         self.limit = sampler.limit(surprise, ranks)
         self._choice = Choice(surprise, True, self.limit)
@@ -100,7 +102,7 @@ class FusedPixels(LeanPixels):
         overlaps = total.new_zeros(images, len(self.overlaps), 2, channels)
         for place, name in enumerate(self.overlaps):
             if (name, "sums") in coefficients:
-                overlaps[:, place, :, self.classes] = coefficients[name, "sums"][:, :2]
+                overlaps[:, place].index_copy_(2, self.classes, coefficients[name, "sums"][:, :2])
         return Slopes(means, overlaps, total)
 
     def _statistics_of(self, sums: Sums, *, sampled: bool) -> Found:
@@ -114,7 +116,7 @@ class FusedPixels(LeanPixels):
         for place, (name, weights) in enumerate(zip(self.overlaps, self.job.weights(self.job.overlaps), strict=True)):
             labelled = sums.counted * weights
             three = torch.cat([sums.overlaps[:, place], labelled[:, None]], dim=1)
-            found |= {(name, "sums"): three[:, :, self.classes], (name, "weight"): labelled.sum(1)}
+            found |= {(name, "sums"): three.index_select(2, self.classes), (name, "weight"): labelled.sum(1)}
         return {key: value.to(self.dtype) for key, value in found.items()}
 
     def _divisor(self, loss: PixelSumLoss, sums: Sums, sampled: bool) -> Tensor:
@@ -122,7 +124,7 @@ class FusedPixels(LeanPixels):
         match loss.divisor_name(sampled=sampled):
             case "class_weight":
                 assert loss.class_weight is not None  # as the loss has checked
-                return (sums.counted * sums.counted.new_tensor(loss.class_weight)).sum()
+                return (sums.counted * table(loss.class_weight, sums.counted.dtype, sums.counted.device)).sum()
             case "all":
                 return sums.valid.new_tensor(float(self.job.labels.numel()))
             case "kept":
@@ -140,4 +142,17 @@ def kernel_terms(losses: Mapping[str, PixelSumLoss], channels: int) -> dict[str,
 
 def kernel_for(device: torch.device) -> Kernel | None:
     """The kernel for a device; None if there is none, of which the log has a line."""
-    return native() if device.type == "cpu" else None
+    match device.type:
+        case "cpu":
+            return native()
+        case "cuda":
+            return triton_kernel()
+        case _:
+            return None
+
+
+@lru_cache(maxsize=64)
+def classes(channels: int, ignore_index: int, device: torch.device) -> Int64[Tensor, " classes"]:
+    """The channels that are classes, on the device, sent there once."""
+    numbers = torch.arange(channels)
+    return numbers[numbers != ignore_index].to(device)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from seglit.losses.pixels import table
 from seglit.upsampling import Upsampling
 
 
@@ -62,7 +63,8 @@ class Job:
         """The weights of each class, on the device."""
         channels = self.logits.shape[1]
         rows = [term.weights or (1.0,) * channels for term in terms]
-        return self.logits.new_tensor(rows).view(len(terms), channels)
+        flat = tuple(weight for row in rows for weight in row)
+        return table(flat, self.logits.dtype, self.logits.device).view(len(terms), channels)
 
 
 @dataclass(frozen=True)
