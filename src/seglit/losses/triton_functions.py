@@ -159,7 +159,9 @@ def pixels(
 
 
 @triton.jit
-def counts(targets: "Any", found: "Any", plane: "Any", channels: tl.constexpr, bins: tl.constexpr, block: tl.constexpr) -> None:
+def counts(
+    targets: "Any", found: "Any", plane: "Any", channels: tl.constexpr, bins: tl.constexpr, block: tl.constexpr
+) -> None:
     """Of some pixels of an image, how many of each class do not count and do: two numbers for each."""
     image = tl.program_id(1)
     places = tl.program_id(0) * block + tl.arange(0, block)

@@ -63,7 +63,7 @@ class TritonKernel:
 
     def __call__(self, job: Job, choice: Choice | None, slopes: Slopes | None) -> Sums:
         """See `Kernel`."""
-        with torch.cuda.device_of(job.logits):
+        with torch.cuda.device(job.logits.get_device()):
             return Visit(self.functions, job, choice, slopes).sums()
 
 
@@ -112,8 +112,9 @@ class Visit:
         if self.slopes is not None:
             self._gradient(self.slopes.total, row_counts)
         by_class = self._counts()
+        number = wrong.sum((1, 2), dtype=torch.float64)
         # Nothing is added to a sum where all labels are classes.
-        bad = torch.where(wrong.sum((1, 2)) > 0, torch.nan, 0.0).double()
+        bad = torch.zeros_like(number).masked_fill_(number > 0, torch.nan)
         of_means = [mean.sum((1, 2), dtype=torch.float64) + bad for mean in means]
         return Sums(
             correct.sum((1, 2), dtype=torch.float64),
@@ -128,8 +129,7 @@ class Visit:
         return ALL if self.choice is None else CHOSEN if self.choice.known else LOOK
 
     def _pixels(self) -> Float[Tensor, "parts batch height blocks"]:
-        """Fills the maps; returns for each program its number of correct pixels, of those that count, of labels that
-        are no class, and the sums of the means."""
+        """Fills the maps; by program: the pixels that are correct, that count, wrong labels, and sums of the means."""
         job, choice, nothing = self.job, self.choice, self.job.logits.new_empty(0)
         finfo = torch.finfo(self.dtype)
         gammas = tuple(term.gamma for term in job.means)
