@@ -7,6 +7,7 @@ another name, and those of seglit stay what they are.
 import importlib.util
 import logging
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -91,7 +93,7 @@ LOSSES: dict[str, Callable[[int], dict[str, Loss]]] = {
         "loss_ce": CrossEntropyLoss(class_weight=weights(channels), divisor="class_weight")
     },
     **{
-        f"focal-{gamma}": lambda channels, gamma=gamma: {  # type: ignore[misc]
+        f"focal-{gamma}": lambda channels, gamma=gamma: {
             "loss_focal": FocalLoss(use_sigmoid=False, gamma=gamma, class_weight=weights(channels), alpha=0.3)
         }
         for gamma in (0.5, 1.0, 2.0)
@@ -124,8 +126,6 @@ SHAPES = {
     "smaller": ((9, 8), (5, 6), False),
     "one": ((1, 1), (3, 3), False),
 }
-SIZES = [pytest.param(shape, -100, marks=pytest.mark.slow if shape == "odd" else ()) for shape in SHAPES]
-SIZES += [("x3", 2), ("smaller", 0)]  # type: ignore[list-item]
 
 
 def draw(
@@ -161,9 +161,18 @@ def assert_as_plain(head: HeadCriterion, logits: Tensor, labels: Tensor, align_c
     assert_close(gradient, its_gradient, rtol=1e-11, atol=1e-14)
 
 
+SLOW = ("ce", "focal-1.0", "focal-2.0", "dice", "x4", "odd")
+"""What others come near to."""
+
+
+def slow_or_not(name: str) -> Any:
+    return pytest.mark.slow if name in SLOW else ()
+
+
 @pytest.mark.parametrize(
     ("losses", "sampler"),
-    [(losses, "all") for losses in LOSSES] + [(losses, "thresh") for losses in ("focal-0.5", "dice-1", "all")],
+    [pytest.param(losses, "all", marks=slow_or_not(losses)) for losses in LOSSES]
+    + [(losses, "thresh") for losses in ("focal-0.5", "dice-1", "all")],
 )
 def test_every_loss(losses: str, sampler: str, device: str) -> None:
     assert_as_plain(HeadCriterion(LOSSES[losses](4), SAMPLERS[sampler]), *draw(device))
@@ -178,7 +187,10 @@ def test_every_sampler(losses: str, sampler: str, device: str, monkeypatch: pyte
     assert_as_plain(HeadCriterion(LOSSES[losses](4), SAMPLERS[sampler]), *draw(device))
 
 
-@pytest.mark.parametrize(("shape", "ignore_index"), SIZES)
+@pytest.mark.parametrize(
+    ("shape", "ignore_index"),
+    [pytest.param(shape, -100, marks=slow_or_not(shape)) for shape in SHAPES] + [("x3", 2), ("smaller", 0)],
+)
 def test_every_size(shape: str, ignore_index: int, device: str) -> None:
     size, full, align_corners = SHAPES[shape]
     losses: dict[str, Loss] = {"loss_ce": CrossEntropyLoss(), "loss_dice": DiceLoss()}
@@ -186,7 +198,7 @@ def test_every_size(shape: str, ignore_index: int, device: str) -> None:
     assert_as_plain(head, *draw(device, 4, size, full, ignore_index), align_corners)
 
 
-@pytest.mark.parametrize("channels", [2, 8, 19, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("channels", [2, 19, pytest.param(150, marks=pytest.mark.slow)])
 def test_any_number_of_channels(channels: int, device: str) -> None:
     losses: dict[str, Loss] = {"loss_ce": CrossEntropyLoss(), "loss_dice": DiceLoss(class_weight=weights(channels))}
     assert_as_plain(HeadCriterion(losses), *draw(device, channels, (1, 3), (2, 6)))
@@ -403,11 +415,17 @@ def fresh() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("fresh")
-def test_without_triton_losses_are_computed_by_tiles(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("trouble", ["no triton", "no compiler", "no headers"])
+def test_without_it_losses_are_computed_by_tiles(
+    trouble: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.delitem(sys.modules, "seglit.losses.triton_functions", raising=False)
-    monkeypatch.setitem(sys.modules, "triton", None)
+    if trouble == "no triton":
+        monkeypatch.setitem(sys.modules, "triton.runtime", None)
+    else:
+        driver = Mock()
+        error = subprocess.CalledProcessError(1, "gcc") if trouble == "no headers" else RuntimeError("no C compiler")
+        driver.active.get_current_target.side_effect = error
+        monkeypatch.setattr(triton.runtime, "driver", driver)
     head = HeadCriterion(LOSSES["ce"](4))
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -416,14 +434,20 @@ def test_without_triton_losses_are_computed_by_tiles(
     assert record.message.startswith("losses: no kernel for CUDA, so that they take longer: ")
 
 
-@pytest.mark.usefixtures("fresh")
 def test_it_is_the_kernel_for_cuda() -> None:
+    """And nothing is imported before it is wanted."""
     program = """
-import sys, torch
+import sys
+from unittest.mock import Mock
+import torch
 from seglit.losses import fused
+device = torch.device("cuda")
 assert "triton" not in sys.modules
-kernel = fused.kernel_for(torch.device("cuda"))
-assert type(kernel).__name__ == "TritonKernel" and "triton" in sys.modules
+import triton
+triton.runtime.driver.set_active(Mock())
+assert type(fused.kernel_for(device)).__name__ == "TritonKernel"
+assert fused.kernel_for(device) is fused.kernel_for(device)
 assert fused.kernel_for(torch.device("meta")) is None
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    source = Path(kernel_module.__file__).parents[2]
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(source)})

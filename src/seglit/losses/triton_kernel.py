@@ -1,6 +1,7 @@
 """The kernel for CUDA: `triton_functions.py`, compiled for the device when each of them is first wanted."""
 
 import logging
+import subprocess
 from functools import lru_cache
 from types import ModuleType
 from typing import NamedTuple
@@ -277,11 +278,18 @@ def samples(axis: Axis, dtype: torch.dtype, device: torch.device) -> Samples:
 
 @lru_cache(maxsize=1)
 def triton_kernel() -> TritonKernel | None:
-    """The kernel, or None, once with a line in the log, where there is no triton."""
+    """The kernel, or None, once with a line in the log, where there is no triton or nothing can be compiled by it.
+
+    For that it needs a driver, and a compiler for C to talk to it.
+    """
     try:
         # Only where it is wanted: to import triton takes its time, and on some systems it cannot be.
+        from triton.runtime import driver
+
         from seglit.losses import triton_functions
-    except ImportError as error:
+
+        driver.active.get_current_target()
+    except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         log.warning("losses: no kernel for CUDA, so that they take longer: %s", error)
         return None
     return TritonKernel(triton_functions)
