@@ -203,10 +203,12 @@ def classes(
 ) -> None:
     """Some pixels of some rows, some channels, one overlap: its two sums of each."""
     image = tl.program_id(1)
-    i = tl.program_id(2) // channel_blocks
-    c = tl.program_id(2) % channel_blocks * block_channels + tl.arange(0, block_channels)
-    first = tl.program_id(0) // blocks * rows
-    block = tl.program_id(0) % blocks
+    # Programs for the same pixels follow each other, so that what they read is near.
+    tile = tl.program_id(0) // (overlaps * channel_blocks)
+    i = tl.program_id(0) // channel_blocks % overlaps
+    c = tl.program_id(0) % channel_blocks * block_channels + tl.arange(0, block_channels)
+    first = tile // blocks * rows
+    block = tile % blocks
     column = block % cell_blocks * block_cells + tl.arange(0, block_cells)
     x, inside = _slots(column_starts, column, block // cell_blocks * block_slots, low_width, block_slots)
     dtype = logits.dtype.element_ty
@@ -230,8 +232,8 @@ def classes(
             weighted = p * weight[None, :, :]
             of_right += tl.sum(tl.where(c[:, None, None] == target[None, :, :], weighted, 0.0), axis=1)
             of_powers += tl.sum(tl.where(is_squared, p, 1.0) * weighted, axis=1)
-    program = (image.to(tl.int64) * overlaps + i) * tl.num_programs(0) + tl.program_id(0)
-    own = found + program * 2 * channels + c
+    tiles = tl.num_programs(0) // (overlaps * channel_blocks)
+    own = found + ((image.to(tl.int64) * overlaps + i) * tiles + tile) * 2 * channels + c
     tl.store(own, tl.sum(of_right, axis=1), mask=c < channels)
     tl.store(own + channels, tl.sum(of_powers, axis=1), mask=c < channels)
 
@@ -260,6 +262,7 @@ def gradient(
     blocks: "Any",
     rows: "Any",
     slots: "Any",
+    channel_blocks: "Any",
     is_sparse: tl.constexpr,
     overlaps: tl.constexpr,
     channels: tl.constexpr,
@@ -272,11 +275,12 @@ def gradient(
     those before the first column and above the first row being there for what they add to these.
     """
     image = tl.program_id(1)
-    c = tl.program_id(2) * block_channels + tl.arange(0, block_channels)
-    first = tl.program_id(0) // blocks * rows
+    tile = tl.program_id(0) // channel_blocks
+    c = tl.program_id(0) % channel_blocks * block_channels + tl.arange(0, block_channels)
+    first = tile // blocks * rows
     end = tl.minimum(first + rows, low_height)
     cell = tl.arange(0, block_cells)
-    column = tl.program_id(0) % blocks * (block_cells - 1) - 1 + cell
+    column = tile % blocks * (block_cells - 1) - 1 + cell
     inside = (column >= 0) & (column < low_width)
     has_next = inside & (column + 1 < low_width)
     dtype = logits.dtype.element_ty

@@ -194,7 +194,7 @@ class Visit:
         number, tiles = len(self.job.overlaps), -(-self.height // ROWS) * self.blocks
         found = self.job.logits.new_empty(self.images, number, tiles, 2, self.channels)
         if number > 0:
-            self.functions.classes[tiles, self.images, number * self.channel_blocks](
+            self.functions.classes[tiles * number * self.channel_blocks, self.images](
                 self.job.logits,
                 self.rows.places,
                 self.rows.shares,
@@ -228,7 +228,8 @@ class Visit:
         assert total.is_contiguous()  # as the logits are, whose places it shares
         blocks = -(-self.low_width // (THREADS - 1))
         rows = max(1, min(ROWS, self.low_height * blocks * self.images * self.channel_blocks // PROGRAMS))
-        self.functions.gradient[-(-self.low_height // rows) * blocks, self.images, self.channel_blocks](
+        tiles = -(-self.low_height // rows) * blocks
+        self.functions.gradient[tiles * self.channel_blocks, self.images](
             self.job.logits,
             self.rows.starts,
             self.rows.shares,
@@ -248,6 +249,7 @@ class Visit:
             blocks,
             rows,
             self.columns.most,
+            self.channel_blocks,
             is_sparse=self.choice is not None,
             overlaps=len(self.job.overlaps),
             channels=self.channels,
