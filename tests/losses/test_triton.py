@@ -63,7 +63,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> T
     """In small pieces where it is interpreted, so that there are some."""
     if request.param == "cuda":
         return TritonKernel(loaded())
-    for name, value in {"THREADS": 4, "ROWS": 3, "PROGRAMS": 1, "COUNTED": 64}.items():
+    for name, value in {"THREADS": 4, "ROWS": 2, "PROGRAMS": 1, "COUNTED": 64}.items():
         monkeypatch.setattr(kernel_module, name, value)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
@@ -325,12 +325,15 @@ def test_visits_are_those_of_the_kernel_for_the_cpu(kernel: TritonKernel, device
 
 
 def test_a_visit_to_nothing(kernel: TritonKernel, device: str) -> None:
-    """The logits are not even looked at, so that it costs little."""
+    """The logits are not even looked at, so that it costs little. The lower limit is in range, the upper is not."""
     known = job(device)
+    less, limit, more = (known.logits.new_full((), value) for value in (0.5, 1.0, 1.5))
+    surprise = torch.ones_like(known.labels, dtype=torch.float64)
+    all_of_them = kernel(known, Choice(surprise, True, limit, more), None)
+    assert_close(all_of_them.counted.sum(), (known.labels != 255).sum().double())
     known.logits.fill_(math.nan)
-    limit = known.logits.new_tensor(2.0)
     slopes = slopes_for(known)
-    sums = kernel(known, Choice(torch.ones_like(known.labels, dtype=torch.float64), True, limit, limit), slopes)
+    sums = kernel(known, Choice(surprise, True, less, limit), slopes)
     for name, value in vars(sums).items():
         assert not value.any(), name
     assert (slopes.total == 1).all()
