@@ -37,9 +37,9 @@ class Visit(ctypes.Structure):
 
     `row_places` and `row_shares` are the lower neighbour of each row in the source and how far it is on the way to the
     next, and so for columns. Mode `LOOK` writes `surprise`, `CHOSEN` reads it; `lower` and `upper` are those of
-    `Choice`, and no number where there is none. The gradient's first row is that of row `first` of the source. `found`
-    begins with whether a label is no class, and which; then come `Sums`, one after the other, the first sums of all
-    overlaps before the second.
+    `Choice`, and no number where there is none. The gradient's first row is that of row `first` of the source; it is
+    written where it `is_fresh`, else added to. `found` begins with whether a label is no class, and which; then come
+    `Sums`, one after the other, the first sums of all overlaps before the second.
     """
 
     _fields_ = (
@@ -71,6 +71,7 @@ class Visit(ctypes.Structure):
         ("overlap_slopes", POINTER),
         ("gradient", POINTER),
         ("gradient_stride", NUMBERS),
+        ("is_fresh", NUMBERS),
         ("found", POINTER),
     )
 
@@ -93,8 +94,8 @@ class NativeKernel:
         """
         (images, channels, low_height, low_width), width = job.logits.shape, job.labels.shape[2]
         rows, columns = job.upsampling.rows, job.upsampling.column_axis
-        row_places, row_shares = rows.all_neighbours(job.logits.device)
-        column_places, column_shares = columns.all_neighbours(job.logits.device)
+        row_places, row_shares = rows.neighbours(job.logits.device)
+        column_places, column_shares = columns.neighbours(job.logits.device)
         row_shares, column_shares = row_shares.to(job.logits.dtype), column_shares.to(job.logits.dtype)
         weights = job.weights(job.means), job.weights(job.overlaps)
         gammas = torch.tensor([term.gamma for term in job.means], dtype=torch.float64)
@@ -103,6 +104,8 @@ class NativeKernel:
         bands = [(image, *band) for image in range(images) for band in job.upsampling.bands(max(1, PIXELS // width))]
         found = torch.zeros(len(bands), length, dtype=torch.float64)
         function = self.functions[job.logits.dtype]
+        if slopes is not None and slopes.is_fresh and not rows.is_same:
+            slopes.total.zero_()
         mode = ALL if choice is None else CHOSEN if choice.known else LOOK
         # No surprise is below a limit that is no number, nor at or above it.
         lower = math.nan if choice is None else choice.lower.item()
@@ -146,6 +149,8 @@ class NativeKernel:
             if not rows.is_same:
                 # The next band has a row in common with this one.
                 gradient = torch.zeros_like(gradient, memory_format=torch.contiguous_format)
+            # Without resizing, each row of the source is that of one row of pixels.
+            visit.is_fresh = slopes.is_fresh and rows.is_same
             visit.mean_slopes = slopes.means.data_ptr()
             visit.overlap_slopes = slopes.overlaps[image].data_ptr()
             visit.gradient, visit.gradient_stride = gradient.data_ptr(), gradient.stride(0)
