@@ -530,13 +530,6 @@ FAULTS = (
     Fault(
         "kernel: softmax without its mean", "losses/native.cpp", "factor -= sum(mean) * inverse * inverse;", "", KERNEL
     ),
-    Fault(
-        "kernel: the last place too",
-        "losses/native.cpp",
-        "v.column_places[x] + 1 < v.low_width ? shares[x] : 0",
-        "shares[x]",
-        KERNEL,
-    ),
     Fault("OHEM takes the stricter limit", "losses/ohem.py", "torch.minimum(limit", "torch.maximum(limit", OHEM),
     Fault("k-th greatest off by one", "losses/ohem.py", "from_top >= left", "from_top > left", OHEM),
     Fault(

@@ -1,6 +1,7 @@
 """The kernel for the CPU: how it is compiled, and what the comparison of paths (test_tiled.py) does not reach."""
 
 import logging
+import math
 import os
 import re
 import shutil
@@ -105,6 +106,22 @@ def test_a_label_that_is_no_class(label: int, sampler: OHEMPixelSampler | None) 
     labels[1, 3, 4] = label
     with pytest.raises(ValueError, match=rf"labels: {label} is none of the 19 classes and not ignore_index=255"):
         HeadCriterion({"loss_ce": CrossEntropyLoss()}, sampler)(logits, labels)
+
+
+def test_a_pixel_at_the_limit_counts_once() -> None:
+    """Four of eight pixels are exactly as hard as `thresh` asks, and two more come in."""
+    logits = torch.zeros(1, 4, 1, 8, dtype=torch.float64)
+    logits[:, 0, :, 4:] = torch.arange(1.0, 5.0)
+    logits.requires_grad_()
+    labels = torch.zeros(1, 1, 8, dtype=torch.long)
+    samplers = [OHEMPixelSampler(0.25 * (1 + step * 1e-16), 6) for step in range(20)]
+    (sampler, *_) = [one for one in samplers if one.certain_limit(torch.float64) == math.log(4)]
+    head = HeadCriterion({"loss_ce": CrossEntropyLoss(divisor="all")}, sampler)
+    terms, gradient = stepped(head, logits, labels, tiled=True)
+    expected, its_gradient = stepped(head, logits, labels, tiled=False)
+    assert terms["kept_share"] == 6 / 8
+    assert_close(terms, expected, equal_nan=True)
+    assert_close(gradient, its_gradient)
 
 
 def test_no_kernels_are_taken_where_none_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
