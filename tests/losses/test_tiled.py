@@ -417,3 +417,17 @@ def test_logits_that_are_no_numbers_are_not_hidden(losses: str, sampler: str, wh
     for terms, gradient in both(HeadCriterion(LOSSES[losses](), SAMPLERS[sampler]), logits, labels):
         assert not sum(value for name, value in terms.items() if "loss_" in name).isfinite()
         assert not gradient.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo does not know")
+def test_within_what_is_compiled() -> None:
+    """The compiler goes around it."""
+    logits, labels = draw((3, 5), (12, 20))
+    head = HeadCriterion(LOSSES["ce+dice"](), SAMPLERS["thresh"])
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return sum(value for name, value in head(2 * logits, labels).items() if name.startswith("loss_"))
+
+    (expected,) = torch.autograd.grad(loss(logits, labels), logits)
+    (found,) = torch.autograd.grad(torch.compile(loss, backend="eager")(logits, labels), logits)
+    assert torch.equal(found, expected)
