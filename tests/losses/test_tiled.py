@@ -419,7 +419,8 @@ def test_logits_that_are_no_numbers_are_not_hidden(losses: str, sampler: str, wh
         assert not gradient.isfinite().all()
 
 
-@pytest.mark.filterwarnings("ignore:Dynamo does not know")
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_within_what_is_compiled() -> None:
     """The compiler goes around it."""
     logits, labels = draw((3, 5), (12, 20))
