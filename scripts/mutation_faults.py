@@ -683,9 +683,9 @@ FAULTS = (
     ),
     Fault(
         "gradient of tiles summed in half precision",
-        "losses/lean.py",
-        "torch.empty_like(self.logits, dtype=self.dtype, memory",
-        "torch.empty_like(self.logits, memory",
+        "losses/tiled.py",
+        "self._gradient = self._room().zero_()",
+        "self._gradient = self._room().zero_().to(logits.dtype)",
         TILED,
     ),
     Fault(
