@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from seglit import compiled, counting
-from seglit.losses import CrossEntropyLoss, HeadCriterion, native
+from seglit.losses import CrossEntropyLoss, HeadCriterion, native, proof
 
 SOURCES = [native.SOURCE, counting.SOURCE]
 needs_compiler = pytest.mark.skipif(shutil.which("c++") is None or os.name != "posix", reason="needs c++")
@@ -22,9 +22,12 @@ needs_compiler = pytest.mark.skipif(shutil.which("c++") is None or os.name != "p
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache, as if nobody had asked for anything in this process."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiled._compiled.cache_clear()
+    forget = compiled._compiled.cache_clear, proof.kernel_for.cache_clear
+    for each in forget:
+        each()
     yield tmp_path
-    compiled._compiled.cache_clear()
+    for each in forget:
+        each()
 
 
 @needs_compiler

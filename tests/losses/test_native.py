@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.testing import assert_close
 
-from seglit.losses import CrossEntropyLoss, DiceLoss, FocalLoss, HeadCriterion, OHEMPixelSampler, fused, native
+from seglit.losses import CrossEntropyLoss, DiceLoss, FocalLoss, HeadCriterion, OHEMPixelSampler, fused, native, proof
 from seglit.losses.loss import Loss
 
 pytestmark = pytest.mark.skipif(native.native() is None, reason="no compiler here")
@@ -110,6 +110,6 @@ def test_a_pixel_at_the_limit_counts_once() -> None:
 
 
 def test_no_kernels_are_taken_where_none_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "kernel_for", lambda device: pytest.fail("asked for a kernel"))
+    monkeypatch.setattr(proof, "kernel_for", lambda device: pytest.fail("asked for a kernel"))
     logits, labels = draw(3)
     HeadCriterion({"loss_ce": CrossEntropyLoss()})(logits, labels, kernels=False)

@@ -20,6 +20,7 @@ from seglit.losses import (
     TverskyLoss,
     fused,
     native,
+    proof,
     tiled,
 )
 from seglit.losses.loss import Loss
@@ -75,7 +76,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
             pytest.skip("no compiler here")
         monkeypatch.setattr(native, "PIXELS", 40)
         return "kernel"
-    monkeypatch.setattr(fused, "kernel_for", lambda device: None)
+    monkeypatch.setattr(proof, "kernel_for", lambda device: None)
     monkeypatch.setitem(tiled.TILE, "cpu", request.param)
     return "tiles"
 

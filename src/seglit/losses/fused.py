@@ -9,7 +9,6 @@ from torch import Tensor
 
 from seglit.losses.kernel import Choice, Job, Kernel, MeanTerm, OverlapTerm, Slopes, Sums, Term
 from seglit.losses.lean import Found, Key, LeanPixels, size_of
-from seglit.losses.native import native
 from seglit.losses.ohem import OHEMPixelSampler
 from seglit.losses.pixel_sum import PixelSumLoss
 from seglit.losses.pixels import can_look_at
@@ -141,8 +140,3 @@ def kernel_terms(losses: Mapping[str, PixelSumLoss], channels: int) -> dict[str,
     terms = {name: loss.known_term(channels) for name, loss in losses.items()}
     known = {name: term for name, term in terms.items() if term is not None}
     return known if len(known) == len(terms) else None
-
-
-def kernel_for(device: torch.device) -> Kernel | None:
-    """The kernel for a device; None if there is none, of which the log has a line."""
-    return native() if device.type == "cpu" else None
