@@ -67,18 +67,19 @@ def measured(model: str, size: int, rounds: int, *, compiled: bool) -> list[Row]
 
 
 def compared(model: str, size: tuple[int, int], classes: int, rounds: int) -> list[Row]:
-    """The rows of a model's losses: by tiles, in one piece, and those of plain PyTorch."""
+    """The rows of a model's losses: as they are by default, by tiles, in one piece, and those of plain PyTorch."""
     shape = f"{model}, {IMAGES}x3x{size[0]}x{size[1]}, {classes} classes"
     steps = {
-        "by tiles": step_of(model, size[0], [], classes=classes),
+        "default": step_of(model, size[0], [], classes=classes),
+        "kernels=false": step_of(model, size[0], ["model.criterion.kernels=false"], classes=classes),
         "tiled=false": step_of(model, size[0], ["model.criterion.tiled=false"], classes=classes),
         "F.interpolate + F.cross_entropy": step_of(model, size[0], [], classes=classes, plain=True),
     }
     for step in steps.values():
         step()
     times = interleaved(steps, rounds)
-    ours = times.pop("by tiles")
-    return [time_row(f"step, losses by tiles against {name}", shape, ours, taken) for name, taken in times.items()]
+    ours = times.pop("default")
+    return [time_row(f"step, losses by default against {name}", shape, ours, taken) for name, taken in times.items()]
 
 
 def plain_loss(outputs: dict[str, Tensor], labels: Tensor) -> Tensor:

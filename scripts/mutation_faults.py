@@ -16,6 +16,7 @@ OHEM = (
     "tests/losses/test_tiled.py",
 )
 TILED = ("tests/losses/test_tiled.py",)
+KERNEL = ("tests/losses/test_native.py", "tests/losses/test_tiled.py", "-k", "native or kernel")
 UPSAMPLING = ("tests/test_upsampling.py",)
 WORKERS = ("tests/test_workers.py",)
 COMPAT = (
@@ -444,12 +445,91 @@ FAULTS = (
     Fault(
         "slopes of another formula",
         "losses/pixel_sum.py",
-        '<= newest("statistics", "pixel_loss")',
-        '<= newest("statistics")',
+        '"surprise_slope") <= newest(loss, *FORMULA)',
+        '"surprise_slope") <= newest(loss, "statistics")',
         TILED,
     ),
-    Fault("a sum more without gradient", "losses/tiled.py", " and alone.is_one_sum", "", TILED),
+    Fault("a sum more without gradient", "losses/lean.py", " and alone.is_one_sum", "", TILED),
     Fault("an infinite limit ends the visit", "losses/tiled.py", "== certain < math.inf", "== certain", TILED),
+    Fault(
+        "a kernel for a changed formula",
+        "losses/pixel_sum.py",
+        "self.kernel_term(channels) if term_fits(type(self)) else None",
+        "self.kernel_term(channels)",
+        KERNEL,
+    ),
+    Fault("kernel: certain pixels twice", "losses/fused.py", "True, self.limit, certain)", "True, self.limit)", KERNEL),
+    Fault(
+        "kernel: all pixels in the second visit",
+        "losses/fused.py",
+        "self._choice = Choice(surprise, True, self.limit)",
+        "self._choice = Choice(surprise, True, certain)",
+        KERNEL,
+    ),
+    Fault("kernel: what is true unweighted", "losses/fused.py", "sums.counted * weights", "sums.counted", KERNEL),
+    Fault(
+        "kernel: an ignored class in the sums",
+        "losses/fused.py",
+        "for channel in range(logits.shape[1]) if channel != ignore_index",
+        "for channel in range(logits.shape[1])",
+        KERNEL,
+    ),
+    Fault("kernel: alpha dropped", "losses/focal.py", "tuple(alpha * weight for", "tuple(weight for", KERNEL),
+    Fault("kernel of another processor", "compiled.py", "platform.platform(), processor())", ")", KERNEL),
+    Fault("kernel: labels that are no class", "losses/native.py", "if len(refused):", "if False:", KERNEL),
+    Fault(
+        "kernel: rows the other way",
+        "losses/native.cpp",
+        "upper[i] * (1 - share) + lower[i] * share",
+        "upper[i] * share + lower[i] * (1 - share)",
+        KERNEL,
+    ),
+    Fault(
+        "kernel: columns the other way",
+        "losses/native.cpp",
+        "near[k] * (1 - share) + near[vectors() + k] * share",
+        "near[k] * share + near[vectors() + k] * (1 - share)",
+        KERNEL,
+    ),
+    Fault(
+        "kernel: gradient to the upper row alone",
+        "losses/native.cpp",
+        "of_lower[i] += of_between[i] * share;",
+        "",
+        KERNEL,
+    ),
+    Fault("kernel: a row's gradient lost", "losses/native.cpp", "write(from + 1, of_lower);", ";", KERNEL),
+    Fault("kernel: a fresh sum added to", "losses/native.cpp", "if (v.is_fresh)", "if (false)", KERNEL),
+    Fault("kernel: a sum written over", "losses/native.cpp", "if (v.is_fresh)", "if (true)", KERNEL),
+    Fault("kernel: exp without a term", "losses/native.cpp", "1.0f / 720", "0.0f", KERNEL),
+    Fault("kernel: log far from one", "losses/native.cpp", "bits - 0x3f3504f3", "bits - 0x3f800000", KERNEL),
+    Fault("kernel: ties are wrong", "losses/native.cpp", "some.behind[i] <= 0", "some.behind[i] < 0", KERNEL),
+    Fault(
+        "kernel: what is no number is easy",
+        "losses/native.cpp",
+        "surprise >= 0 ? surprise : std::numeric_limits<T>::infinity()",
+        "surprise >= 0 ? surprise : 0",
+        KERNEL,
+    ),
+    Fault("kernel: the limit itself twice", "losses/native.cpp", "surprise >= v.upper", "surprise > v.upper", KERNEL),
+    Fault("kernel: the limit itself dropped", "losses/native.cpp", "surprise < v.lower", "surprise <= v.lower", KERNEL),
+    Fault(
+        "kernel: one class weight", "losses/native.cpp", "v.mean_weights, i)[label]", "v.mean_weights, i)[0]", KERNEL
+    ),
+    Fault(
+        "kernel: slope of focal", "losses/native.cpp", "(1 + gamma * (1 - wrong)", "(1 - gamma * (1 - wrong)", KERNEL
+    ),
+    Fault("kernel: slope of a square", "losses/native.cpp", "(own[k] * (2 * scale))", "(own[k] * scale)", KERNEL),
+    Fault(
+        "kernel: the last pixels unsaid",
+        "losses/native.cpp",
+        "            say_powers();\n        }\n        adv",
+        "        }\n        adv",
+        KERNEL,
+    ),
+    Fault(
+        "kernel: softmax without its mean", "losses/native.cpp", "factor -= sum(mean) * inverse * inverse;", "", KERNEL
+    ),
     Fault("OHEM takes the stricter limit", "losses/ohem.py", "torch.minimum(limit", "torch.maximum(limit", OHEM),
     Fault("k-th greatest off by one", "losses/ohem.py", "from_top >= left", "from_top > left", OHEM),
     Fault(
@@ -574,38 +654,10 @@ FAULTS = (
         TILED,
     ),
     Fault(
-        "certain pixels twice by single pixels",
-        "losses/tiled.py",
-        "            rest[inside] &= self._surprise[image, inside] < certain\n",
-        "            pass\n",
-        TILED,
-    ),
-    Fault(
-        "single pixels at the limit drop",
-        "losses/tiled.py",
-        "self._surprise[image] >= self.limit",
-        "self._surprise[image] > self.limit",
-        TILED,
-    ),
-    Fault(
         "gradient of pixels at the limit drops",
         "losses/tiled.py",
         "self._surprise_of(place) >= self.limit",
         "self._surprise_of(place) > self.limit",
-        TILED,
-    ),
-    Fault(
-        "divisor counted again with single pixels",
-        "losses/tiled.py",
-        'if loss.divisor_name(sampled=True) in ("kept", "class_weight"):',
-        'if loss.divisor_name(sampled=True) != "all":',
-        TILED,
-    ),
-    Fault(
-        "divisor of kept pixels left with the tiles",
-        "losses/tiled.py",
-        'in ("kept", "class_weight"):',
-        'in ("kept",):',
         TILED,
     ),
     Fault(
@@ -632,22 +684,15 @@ FAULTS = (
     Fault(
         "gradient of tiles summed in half precision",
         "losses/tiled.py",
-        "torch.zeros_like(self.logits, dtype=self.dtype, memory",
-        "torch.zeros_like(self.logits, memory",
+        "self._gradient = self._room().zero_()",
+        "self._gradient = self._room().zero_().to(logits.dtype)",
         TILED,
     ),
     Fault(
         "gradient in half precision before its divisor",
-        "losses/tiled.py",
-        "return self._gradient * coefficients",
-        "return self._gradient.to(self.logits.dtype) * coefficients",
-        TILED,
-    ),
-    Fault(
-        "single pixels though other terms are watched",
-        "losses/tiled.py",
-        "self._looked_at and len(self.losses) == 1",
-        "self._looked_at",
+        "losses/lean.py",
+        "return gradient.mul_(coefficients",
+        "return gradient.to(self.logits.dtype).mul_(coefficients",
         TILED,
     ),
     Fault(
@@ -662,20 +707,6 @@ FAULTS = (
         "losses/tiled.py",
         "rows] += piece.gradient",
         "rows] = piece.gradient",
-        TILED,
-    ),
-    Fault(
-        "single pixels all of the share of their corner",
-        "losses/scattered.py",
-        "by_pixel * self.shares[:, corner, None]",
-        "by_pixel",
-        TILED,
-    ),
-    Fault(
-        "labels of single pixels by column",
-        "losses/scattered.py",
-        "labels[row, column]",
-        "labels.T[column, row].flip(0)",
         TILED,
     ),
     # Resizing.
@@ -762,34 +793,6 @@ FAULTS = (
         "torch.mm(flat[:, first:end], matrix.T",
         "torch.mm(flat[:, : end - first], matrix.T",
         UPSAMPLING,
-    ),
-    Fault(
-        "corners swapped",
-        "upsampling.py",
-        "(1 - down) * right, down * (1 - right)",
-        "down * (1 - right), (1 - down) * right",
-        TILED,
-    ),
-    Fault(
-        "right edge goes on in the next row",
-        "upsampling.py",
-        "beside = (left + 1).clamp(max=self.column_axis.length_in - 1)",
-        "beside = left + 1",
-        TILED,
-    ),
-    Fault(
-        "last band as high as the others",
-        "upsampling.py",
-        "(self.rows.length_out - start).clamp(max=height)",
-        "torch.full_like(start, height)",
-        TILED,
-    ),
-    Fault(
-        "phases of single pixels for their places",
-        "upsampling.py",
-        "place * self.scale + torch.div(run, heights",
-        "place + count * torch.div(run, heights",
-        TILED,
     ),
     # Threads and precision.
     Fault(
@@ -957,15 +960,15 @@ FAULTS = (
     Fault(
         "align_corners dropped by tiles",
         "losses/criterion.py",
-        "align_corners=align_corners,\n",
-        "align_corners=False,\n",
+        "align_corners=align_corners,\n                ranks",
+        "align_corners=False,\n                ranks",
         LOSSES,
     ),
     Fault(
         "tiles train what is watched",
         "losses/criterion.py",
-        "{name for name in losses if name.startswith(TRAINED)},",
-        "set(losses),",
+        "{name for name in losses if name.startswith(TRAINED)}\n",
+        "set(losses)\n",
         LOSSES,
     ),
     Fault(
@@ -1274,7 +1277,7 @@ FAULTS = (
         "prediction * num_classes + truth",
         SCORES,
     ),
-    Fault("ignored row kept for class 0", "metrics.py", "[:, :num_classes]", "[:, 1:]", SCORES),
+    Fault("ignored row kept for class 0", "counting.py", "[:, :num_classes]", "[:, 1:]", SCORES),
     Fault("absent classes score zero", "metrics.py", "miou=iou.nanmean()", "miou=iou.nan_to_num().mean()", SCORES),
     Fault(
         "union counts the overlap twice",
@@ -1298,26 +1301,41 @@ FAULTS = (
     ),
     Fault(
         "bytes transposed",
-        "metrics.py",
-        'np.left_shift(labels, 8, dtype=np.uint16, casting="unsafe")\n    np.bitwise_or(cells, predictions,',
-        'np.left_shift(predictions, 8, dtype=np.uint16, casting="unsafe")\n    np.bitwise_or(cells, labels,',
+        "counting.py",
+        'np.left_shift(maps[0], 8, dtype=np.uint16, casting="unsafe")\n    np.bitwise_or(cells, maps[1],',
+        'np.left_shift(maps[1], 8, dtype=np.uint16, casting="unsafe")\n    np.bitwise_or(cells, maps[0],',
         SCORES,
     ),
     Fault(
         "ignored class counted among bytes",
-        "metrics.py",
+        "counting.py",
         "        matrix[ignore_index] = 0\n",
         "        pass\n",
         SCORES,
     ),
     Fault(
         "void of bytes is a stranger",
-        "metrics.py",
+        "counting.py",
         "            found_labels[ignore_index] = 0\n",
         "            pass\n",
         SCORES,
     ),
-    Fault("a class too many let in", "metrics.py", "high >= num_classes", "high > num_classes", SCORES),
+    Fault(
+        "compiled pairs transposed",
+        "counting.cpp",
+        "(label & 255) * BYTES + (prediction & 255)",
+        "(prediction & 255) * BYTES + (label & 255)",
+        SCORES,
+    ),
+    Fault(
+        "compiled counting of half the pixels",
+        "counting.cpp",
+        "tables[i] + tables[BYTES * BYTES + i]",
+        "tables[i]",
+        SCORES,
+    ),
+    Fault("compiled counting of what is no byte", "counting.cpp", "return all < BYTES", "return 1", SCORES),
+    Fault("a class too many let in", "counting.py", "high >= num_classes", "high > num_classes", SCORES),
     Fault(
         "accuracy out of the predictions",
         "metrics.py",

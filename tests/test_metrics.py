@@ -12,16 +12,9 @@ from torch.testing import assert_close
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
 from reference import metrics as reference
-from seglit import metrics
-from seglit.metrics import (
-    ConfusionByImage,
-    ConfusionMatrix,
-    PixelCounts,
-    image_matrices,
-    refuse_strangers,
-    scores,
-    unchecked_matrices,
-)
+from seglit import counting, metrics
+from seglit.counting import image_matrices, refuse_strangers, unchecked_matrices
+from seglit.metrics import ConfusionByImage, ConfusionMatrix, PixelCounts, scores
 
 IGNORE = [255, 0, -100, 254, 3]
 
@@ -228,7 +221,7 @@ def test_devices_add_up() -> None:
 def test_every_way_of_counting_finds_the_same(
     seed: int, classes: int, ignore_index: int, dtypes: tuple[torch.dtype, torch.dtype]
 ) -> None:
-    """In parts, as bytes or not, as a device does it: what counting one pixel after the other finds."""
+    """As bytes or not, compiled or not, as a device does it: what counting one pixel after the other finds."""
     predictions, labels = drawn(seed, classes, ignore_index)
     fits = [map_.max() < 256 and map_.min() >= 0 for map_ in (predictions, labels)]
     given = [
@@ -237,6 +230,9 @@ def test_every_way_of_counting_finds_the_same(
     expected = torch.from_numpy(reference.confusion(predictions.numpy(), labels.numpy(), classes, ignore_index))
     assert torch.equal(counted(given[0], given[1], classes, ignore_index), expected)
     assert torch.equal(image_matrices(*given, classes, ignore_index).sum(0), expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "compiled", lambda source: None)
+        assert torch.equal(image_matrices(*given, classes, ignore_index).sum(0), expected)
     matrices, bounds = unchecked_matrices(*given, classes, ignore_index)
     assert torch.equal(matrices.sum(0), expected)
     refuse_strangers(bounds, classes, ignore_index)
@@ -245,7 +241,7 @@ def test_every_way_of_counting_finds_the_same(
 def test_parts_of_many_pixels_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     predictions, labels = drawn(6, 5, 255)
     whole = counted(predictions, labels, 5)
-    monkeypatch.setattr(metrics, "PART", 8)
+    monkeypatch.setattr(counting, "PART", 8)
     assert torch.equal(counted(predictions, labels, 5), whole)
     assert torch.equal(counted(predictions, torch.where(labels == 255, 500, labels), 5, 500), whole)
     with pytest.raises(ValueError, match="the label 7"):
@@ -255,9 +251,18 @@ def test_parts_of_many_pixels_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
 @pytest.mark.parametrize("ignore_index", [255, 2, -100])
 @pytest.mark.parametrize(("at", "value", "named"), [("labels", 4, "label 4"), ("predictions", 5, "prediction 5")])
+@pytest.mark.parametrize("is_compiled", [True, False])
 def test_the_stranger_is_named_beside_void(
-    dtype: torch.dtype, ignore_index: int, at: str, value: int, named: str
+    dtype: torch.dtype,
+    ignore_index: int,
+    at: str,
+    value: int,
+    named: str,
+    is_compiled: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if not is_compiled:
+        monkeypatch.setattr(counting, "compiled", lambda source: None)
     maps = {name: torch.tensor([[[0, 1, 2, 3]]]) for name in ("predictions", "labels")}
     maps["labels"][..., 0] = ignore_index
     maps[at][..., 3] = value

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from conftest import tiny_overrides
 from seglit.build import build
 from seglit.config import compose
-from seglit.losses import fused, ohem, pixels, tiled
+from seglit.losses import ohem, pixels, proof, tiled
 
 READS = {"_local_scalar_dense", "equal", "is_nonzero"}
 SHAPES = {"nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "bincount"}
@@ -115,7 +115,7 @@ def watched(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> Watch:
     """What would wait in each step of a run, where the losses take the way that they take on a device."""
     for module in (pixels, ohem, tiled):
         monkeypatch.setattr(module, "can_look_at", lambda tensor: False)
-    monkeypatch.setattr(fused, "kernel_for", lambda device: None)
+    monkeypatch.setattr(proof, "kernel_for", lambda device: None)
     parts = build(compose(overrides))
     parts.datamodule.setup("fit")
     parts.module.measure_class_weight(parts.datamodule)

@@ -20,7 +20,7 @@ from seglit.inference import Inference
 from seglit.losses import SegmentationCriterion
 from seglit.losses.ranks import ALONE, Ranks
 from seglit.losses.whole_step import CachedGradients, SharedDivisors, WholeStep
-from seglit.metrics import ConfusionByImage, ConfusionMatrix, ImageCounts, Scores, scores
+from seglit.metrics import ConfusionByImage, ImageCounts, Scores, scores
 from seglit.optim import optimizer_defaults, parameter_groups
 from seglit.segmentor import DECODE, Segmentor
 
@@ -121,8 +121,7 @@ class SegmentationModule(LightningModule):
         self.inference = inference or Inference()
         self.align_corners = {name: head.align_corners for name, head in heads.items()}
         ignore_index = criterion.head_criteria()[DECODE].ignore_index
-        self.confusion = ConfusionMatrix(num_classes, ignore_index)
-        self.by_image = ConfusionByImage(num_classes, ignore_index)
+        self.confusion = ConfusionByImage(num_classes, ignore_index)
         self.boundary = None if boundary_iou is None else BoundaryCounts(num_classes, ignore_index, boundary_iou)
         self.normalize = normalize or ("local" if criterion.has_compat else "global")
         self.config = ""
@@ -258,8 +257,7 @@ class SegmentationModule(LightningModule):
     def _evaluate(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         result = self.predict_step(batch, 0)
         predictions, labels = result["predictions"], batch["labels"]
-        self.confusion.update(predictions, labels)
-        self.by_image.update(predictions, labels, self._numbers(len(labels)))
+        self.confusion.update(predictions, labels, self._numbers(len(labels)))
         if self.boundary is not None:
             self.boundary.update(predictions, labels)
         return result
@@ -283,10 +281,10 @@ class SegmentationModule(LightningModule):
         self._score("test")
 
     def _score(self, stage: str) -> None:
-        matrix = self.confusion.compute()
-        images = self.by_image.compute()
+        images = self.confusion.compute()
+        matrix = images.matrix(self.confusion.num_classes)
         boundary = None if self.boundary is None else self.boundary.compute()
-        for metric in (self.confusion, self.by_image, self.boundary):
+        for metric in (self.confusion, self.boundary):
             if metric is not None:
                 metric.reset()
         self._images_seen = 0

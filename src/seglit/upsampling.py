@@ -41,13 +41,8 @@ class Axis:
         lower = places.long().clamp(max=self.length_in - 1)
         return lower, places - lower
 
-    def neighbours(self, samples: Int64[Tensor, " _"]) -> tuple[Int64[Tensor, " _"], Float[Tensor, " _"]]:
-        """The lower neighbour of each of the samples, and how far it is on the way to the upper one."""
-        lower, fraction = self.all_neighbours(samples.device)
-        return lower[samples], fraction[samples]
-
-    def all_neighbours(self, device: torch.device) -> tuple[Int64[Tensor, " samples"], Float[Tensor, " samples"]]:
-        """The same of every sample."""
+    def neighbours(self, device: torch.device) -> tuple[Int64[Tensor, " samples"], Float[Tensor, " samples"]]:
+        """The same of every sample, on a device."""
         return _places(self, device)
 
     def sources(self, start: int, stop: int) -> tuple[int, int]:
@@ -140,28 +135,6 @@ class Upsampling:
         """Whole rows at the size of the result, their pixels in the order of `values`."""
         return self.columns.arranged(rows)
 
-    def places(
-        self, numbers: Int64[Tensor, " pixels"], height: int
-    ) -> tuple[Int64[Tensor, " pixels"], Int64[Tensor, " pixels"]]:
-        """Row and column of pixels, from their places in the arranged `bands` of this height, one after the other."""
-        band = height * self.width
-        start = torch.div(numbers, band, rounding_mode="floor") * height
-        row, column = self.columns.places(numbers % band, (self.rows.length_out - start).clamp(max=height), self.width)
-        return start + row, column
-
-    def corners(
-        self, row: Int64[Tensor, " pixels"], column: Int64[Tensor, " pixels"], dtype: torch.dtype
-    ) -> tuple[Int64[Tensor, "pixels 4"], Float[Tensor, "pixels 4"]]:
-        """The four samples of the source, row by row, that pixels come from, and how much of each."""
-        above, down = self.rows.neighbours(row)
-        left, right = self.column_axis.neighbours(column)
-        below = (above + 1).clamp(max=self.rows.length_in - 1) * self.column_axis.length_in
-        beside = (left + 1).clamp(max=self.column_axis.length_in - 1)
-        above = above * self.column_axis.length_in
-        corners = torch.stack([above + left, above + beside, below + left, below + beside], dim=1)
-        shares = torch.stack([(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], dim=1)
-        return corners, shares.to(dtype)
-
 
 class InOrder:
     """Columns that are made from left to right: the pixels of rows are in the order that they have."""
@@ -171,10 +144,6 @@ class InOrder:
     def arranged(self, rows: Shaped[Tensor, "rows columns"]) -> Shaped[Tensor, "rows columns"]:
         """Rows in the order of `spread`."""
         return rows
-
-    def places(self, numbers: Tensor, heights: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """Row and column of pixels, from their places in arranged bands of these heights."""
-        return torch.div(numbers, width, rounding_mode="floor"), numbers % width
 
 
 class SameColumns(InOrder):
@@ -225,12 +194,6 @@ class PhaseColumns:
         """Rows in the order of `spread`."""
         height, _ = rows.shape
         return rows.reshape(height, -1, self.scale).permute(2, 0, 1).flatten(0, 1)
-
-    def places(self, numbers: Tensor, heights: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """Row and column of pixels, from their places in arranged bands of these heights."""
-        count = width // self.scale
-        run, place = torch.div(numbers, count, rounding_mode="floor"), numbers % count
-        return run % heights, place * self.scale + torch.div(run, heights, rounding_mode="floor")
 
 
 @lru_cache(maxsize=64)

@@ -1,12 +1,6 @@
 """The kernel for the CPU: how it is compiled, and what the comparison of paths (test_tiled.py) does not reach."""
 
-import logging
-import os
-import re
-import shutil
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+import math
 
 import pytest
 import torch
@@ -14,18 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.testing import assert_close
 
-from seglit.losses import CrossEntropyLoss, DiceLoss, FocalLoss, HeadCriterion, OHEMPixelSampler, fused, native
+from seglit.losses import CrossEntropyLoss, DiceLoss, FocalLoss, HeadCriterion, OHEMPixelSampler, fused, native, proof
 from seglit.losses.loss import Loss
 
 pytestmark = pytest.mark.skipif(native.native() is None, reason="no compiler here")
-
-
-@pytest.fixture
-def fresh() -> Iterator[None]:
-    """As if nobody had asked for the kernel in this process."""
-    native._compiled.cache_clear()
-    yield
-    native._compiled.cache_clear()
 
 
 def draw(channels: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -107,67 +93,23 @@ def test_a_label_that_is_no_class(label: int, sampler: OHEMPixelSampler | None) 
         HeadCriterion({"loss_ce": CrossEntropyLoss()}, sampler)(logits, labels)
 
 
+def test_a_pixel_at_the_limit_counts_once() -> None:
+    """Four of eight pixels are exactly as hard as `thresh` asks, and two more come in."""
+    logits = torch.zeros(1, 4, 1, 8, dtype=torch.float64)
+    logits[:, 0, :, 4:] = torch.arange(1.0, 5.0)
+    logits.requires_grad_()
+    labels = torch.zeros(1, 1, 8, dtype=torch.long)
+    samplers = [OHEMPixelSampler(0.25 * (1 + step * 1e-16), 6) for step in range(20)]
+    (sampler, *_) = [one for one in samplers if one.certain_limit(torch.float64) == math.log(4)]
+    head = HeadCriterion({"loss_ce": CrossEntropyLoss(divisor="all")}, sampler)
+    terms, gradient = stepped(head, logits, labels, tiled=True)
+    expected, its_gradient = stepped(head, logits, labels, tiled=False)
+    assert terms["kept_share"] == 6 / 8
+    assert_close(terms, expected, equal_nan=True)
+    assert_close(gradient, its_gradient)
+
+
 def test_no_kernels_are_taken_where_none_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "kernel_for", lambda device: pytest.fail("asked for a kernel"))
+    monkeypatch.setattr(proof, "kernel_for", lambda device: pytest.fail("asked for a kernel"))
     logits, labels = draw(3)
     HeadCriterion({"loss_ce": CrossEntropyLoss()})(logits, labels, kernels=False)
-
-
-def test_it_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CXX", raising=False)
-    first = native.library(tmp_path / "a folder")
-    assert [path.name for path in first.parent.iterdir()] == [first.name]
-    calls: list[list[str]] = []
-    run = native._run
-    monkeypatch.setattr(native, "_run", lambda command: (calls.append(command), run(command))[1])
-    assert native.library(tmp_path / "a folder") == first
-    assert [command[1:] for command in calls] == [["--version"]]
-    # Another processor has another.
-    monkeypatch.setattr(native, "processor", lambda: "flags: none")
-    assert native.library(tmp_path / "a folder") != first
-
-
-def test_the_cache_is_where_caches_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert native.cache() == Path("/somewhere/seglit")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert native.cache() == Path.home() / ".cache" / "seglit"
-
-
-@pytest.mark.usefixtures("fresh")
-@pytest.mark.parametrize("trouble", ["no compiler", "it refuses", "it hangs", "no folder"])
-def test_without_it_losses_are_computed_by_tiles(
-    trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """With one line in the log, however many losses there are."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    said = {
-        "no compiler": "no compiler nowhere; install one, or name it by the variable CXX",
-        "it refuses": "unrecognized|unknown|unsupported",
-        "it hangs": "timed out after",
-        "no folder": "Not a directory|File exists|cannot find",
-    }[trouble]
-    if trouble == "no compiler":
-        monkeypatch.setenv("CXX", "nowhere")
-    elif trouble == "it refuses":
-        monkeypatch.setattr(native, "OPTIONS", ("--no-such-option",))
-    elif trouble == "it hangs":
-        monkeypatch.setattr(native, "SECONDS", 0.001)
-    else:
-        (tmp_path / "seglit").write_text("in the way")
-    head = HeadCriterion({"loss_ce": CrossEntropyLoss()})
-    with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            assert head.path(3, torch.device("cpu")) == "tiles"
-            head(*draw(3))
-    (record,) = caplog.records
-    assert record.message.startswith("losses: no kernel for this CPU, so that they take longer: ")
-    assert re.search(said, record.message), record.message
-
-
-@pytest.mark.skipif(shutil.which("c++") is None or os.name != "posix", reason="needs c++")
-def test_the_source_has_nothing_to_complain_about(tmp_path: Path) -> None:
-    options = [*native.OPTIONS, "-Wall", "-Wextra", "-Werror"]
-    command = ["c++", *options, "-o", str(tmp_path / "native.so"), str(native.SOURCE)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from seglit.losses import CrossEntropyLoss, DiceLoss, FocalLoss, HeadCriterion, OHEMPixelSampler, fused, ohem
+from seglit.losses import CrossEntropyLoss, DiceLoss, FocalLoss, HeadCriterion, OHEMPixelSampler, fused, ohem, proof
 from seglit.losses import pixels as pixels_module
 from seglit.losses import triton_kernel as kernel_module
 from seglit.losses.kernel import Choice, Job, MeanTerm, OverlapTerm, Slopes
@@ -79,7 +79,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> T
 @pytest.fixture
 def device(kernel: TritonKernel, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where the tensors are, whose losses are computed by the kernel."""
-    monkeypatch.setattr(fused, "kernel_for", lambda device: kernel)
+    monkeypatch.setattr(proof, "kernel_for", lambda device: kernel)
     return "cuda" if request.node.callspec.params["kernel"] == "cuda" else "cpu"
 
 
@@ -299,7 +299,7 @@ def slopes_for(job: Job) -> Slopes:
     generator = torch.Generator().manual_seed(1)
     draw = partial(torch.randn, generator=generator, dtype=torch.float64)
     total = torch.ones_like(job.logits)
-    return Slopes(draw(2).to(total), draw(2, 1, 2, 4).to(total), total)
+    return Slopes(draw(2).to(total), draw(2, 1, 2, 4).to(total), total, is_fresh=False)
 
 
 def test_visits_are_those_of_the_kernel_for_the_cpu(kernel: TritonKernel, device: str) -> None:
@@ -389,7 +389,7 @@ def test_it_compiles_for_a_device(
     recorders = {name: Recorder(getattr(functions, name)) for name in names}
     for name, recorder in recorders.items():
         setattr(functions, name, recorder)
-    monkeypatch.setattr(fused, "kernel_for", lambda device: TritonKernel(functions))
+    monkeypatch.setattr(proof, "kernel_for", lambda device: TritonKernel(functions))
     # Numbers that are 1 are compiled in, of which the second has many.
     for losses, size, full in (("ce", (9, 40), (36, 160)), ("all", (1, 1), (1, 1))):
         logits, labels = draw("cpu", 19, size, full, dtype=dtype)
@@ -418,9 +418,12 @@ def test_it_compiles_for_a_device(
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """As if nobody had asked for the kernel in this process."""
-    triton_kernel.cache_clear()
+    forget = triton_kernel.cache_clear, proof.kernel_for.cache_clear
+    for each in forget:
+        each()
     yield
-    triton_kernel.cache_clear()
+    for each in forget:
+        each()
 
 
 @pytest.mark.usefixtures("fresh")
@@ -449,14 +452,15 @@ def test_it_is_the_kernel_for_cuda() -> None:
 import sys
 from unittest.mock import Mock
 import torch
-from seglit.losses import fused
+from seglit.losses import proof
+proof.error_of = lambda kernel, device: 0.0
 device = torch.device("cuda")
 assert "triton" not in sys.modules
 import triton
 triton.runtime.driver.set_active(Mock())
-assert type(fused.kernel_for(device)).__name__ == "TritonKernel"
-assert fused.kernel_for(device) is fused.kernel_for(device)
-assert fused.kernel_for(torch.device("meta")) is None
+assert type(proof.kernel_for(device)).__name__ == "TritonKernel"
+assert proof.kernel_for(device) is proof.kernel_for(device)
+assert proof.kernel_for(torch.device("meta")) is None
 """
     source = Path(kernel_module.__file__).parents[2]
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(source)})

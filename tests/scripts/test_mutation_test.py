@@ -13,7 +13,9 @@ def test_a_fault_can_be_planted(fault: Fault) -> None:
     text = (ROOT / "src" / "seglit" / fault.file).read_text(encoding="utf-8")
     changed = mutation_test.planted(fault, text)
     assert changed != text
-    compile(changed, fault.file, "exec")
+    if fault.file.endswith(".py"):
+        # C++ that does not compile leaves its tests nothing to catch.
+        compile(changed, fault.file, "exec")
     for argument in fault.tests:
         assert not argument.startswith("tests/") or (ROOT / argument).is_file()
 

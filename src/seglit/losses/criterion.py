@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from seglit.losses import fused, mmseg
+from seglit.losses import fused, mmseg, proof
 from seglit.losses.lean import LeanPixels
 from seglit.losses.loss import Loss
 from seglit.losses.ohem import OHEMPixelSampler, ranking
@@ -139,7 +139,7 @@ class HeadCriterion(nn.Module):
         if not (tiled and self.tiles):
             return "full size"
         known = kernels and fused.kernel_terms(self._pixel_sums(), channels) is not None
-        return "kernel" if known and fused.kernel_for(device) is not None else "tiles"
+        return "kernel" if known and proof.kernel_for(device) is not None else "tiles"
 
     def _pixel_sums(self) -> dict[str, PixelSumLoss]:
         return {name: loss for name, loss in self.losses.items() if isinstance(loss, PixelSumLoss)}
@@ -174,7 +174,7 @@ class HeadCriterion(nn.Module):
         losses = self._pixel_sums()
         trained = {name for name in losses if name.startswith(TRAINED)}
         terms = fused.kernel_terms(losses, logits.shape[1]) if kernels else None
-        kernel = None if terms is None else fused.kernel_for(logits.device)
+        kernel = None if terms is None else proof.kernel_for(logits.device)
         if terms is None or kernel is None:
             return TiledPixels(
                 logits,

@@ -1,6 +1,7 @@
 """The pixels of one head, of which a kernel makes each once."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -9,12 +10,10 @@ from torch import Tensor
 
 from seglit.losses.kernel import Choice, Job, Kernel, MeanTerm, OverlapTerm, Slopes, Sums, Term
 from seglit.losses.lean import Found, Key, LeanPixels, size_of
-from seglit.losses.native import native
 from seglit.losses.ohem import OHEMPixelSampler
 from seglit.losses.pixel_sum import PixelSumLoss
 from seglit.losses.pixels import can_look_at, table
 from seglit.losses.ranks import Ranks
-from seglit.losses.triton_kernel import triton_kernel
 from seglit.upsampling import Upsampling
 
 
@@ -70,8 +69,9 @@ class FusedPixels(LeanPixels):
         self._choice: Choice | None = None
         with torch.no_grad():
             slopes = None
-            if self._gradient is not None:
-                slopes = self._slopes({(name, "sum"): self._gradient.new_ones(()) for name in trained}, self._gradient)
+            if self._comes_along:
+                slopes = self._slopes({(name, "sum"): self.job.logits.new_ones(()) for name in trained})
+                self._gradient = slopes.total
             sums = kernel(self.job, None, slopes) if sampler is None else self._sampled(sampler, ranks, slopes)
             self._statistics = self._statistics_of(sums, sampled=sampler is not None)
 
@@ -84,16 +84,19 @@ class FusedPixels(LeanPixels):
         self._choice = Choice(surprise, True, self.limit)
         if can_look_at(surprise) and self.limit == certain:
             return sums
+        if slopes is not None:
+            slopes = replace(slopes, is_fresh=False)
         return sums + self.kernel(self.job, Choice(surprise, True, self.limit, certain), slopes)
 
     def _second_visit(self, coefficients: Mapping[Key, Tensor]) -> Tensor:
         """See `LeanPixels`."""
-        total = self._zeros()
-        self.kernel(self.job, self._choice, self._slopes(coefficients, total))
-        return total
+        slopes = self._slopes(coefficients)
+        self.kernel(self.job, self._choice, slopes)
+        return slopes.total
 
-    def _slopes(self, coefficients: Mapping[Key, Tensor], total: Tensor) -> Slopes:
+    def _slopes(self, coefficients: Mapping[Key, Tensor]) -> Slopes:
         """What the kernel is told of the coefficients of the statistics; a term without any has none."""
+        total = self._room()
         images, channels = total.shape[:2]
         means = total.new_zeros(len(self.means))
         for place, name in enumerate(self.means):
@@ -103,7 +106,7 @@ class FusedPixels(LeanPixels):
         for place, name in enumerate(self.overlaps):
             if (name, "sums") in coefficients:
                 overlaps[:, place].index_copy_(2, self.classes, coefficients[name, "sums"][:, :2])
-        return Slopes(means, overlaps, total)
+        return Slopes(means, overlaps, total, is_fresh=True)
 
     def _statistics_of(self, sums: Sums, *, sampled: bool) -> Found:
         """The statistics of the losses, as they would have them from the pixels."""
@@ -138,17 +141,6 @@ def kernel_terms(losses: Mapping[str, PixelSumLoss], channels: int) -> dict[str,
     terms = {name: loss.known_term(channels) for name, loss in losses.items()}
     known = {name: term for name, term in terms.items() if term is not None}
     return known if len(known) == len(terms) else None
-
-
-def kernel_for(device: torch.device) -> Kernel | None:
-    """The kernel for a device; None if there is none, of which the log has a line."""
-    match device.type:
-        case "cpu":
-            return native()
-        case "cuda":
-            return triton_kernel()
-        case _:
-            return None
 
 
 @lru_cache(maxsize=64)

@@ -92,11 +92,13 @@ class Slopes:
         means: of the sum of each term.
         overlaps: of the two sums of each term, by image and class.
         total: to which the gradient in the logits is added.
+        is_fresh: whether nothing is in the total yet, not even zeros.
     """
 
     means: Float[Tensor, " means"]
     overlaps: Float[Tensor, "batch overlaps 2 channels"]
     total: Float[Tensor, "batch channels low_height low_width"]
+    is_fresh: bool
 
 
 @dataclass(frozen=True)

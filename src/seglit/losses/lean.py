@@ -48,9 +48,8 @@ class LeanPixels(ABC):
         self.limit: Tensor | None = None
         (alone,) = self.trained.values() if len(self.trained) == 1 else (None,)
         needs_gradient = logits.requires_grad and torch.is_grad_enabled()
+        self._comes_along = needs_gradient and isinstance(alone, PixelMeanLoss) and alone.is_one_sum
         self._gradient: Tensor | None = None
-        if needs_gradient and isinstance(alone, PixelMeanLoss) and alone.is_one_sum:
-            self._gradient = self._zeros()
 
     def totals(self) -> dict[Key, Tensor]:
         """The totals of all losses, by term and name, with a graph to the logits; see `Loss.totals`."""
@@ -79,8 +78,9 @@ class LeanPixels(ABC):
     def _second_visit(self, coefficients: Mapping[Key, Tensor]) -> Tensor:
         """The same, where it did not come with the statistics or was given away."""
 
-    def _zeros(self) -> Tensor:
-        return torch.zeros_like(self.logits, dtype=self.dtype, memory_format=torch.contiguous_format)
+    def _room(self) -> Tensor:
+        """For the gradient, whatever is in it."""
+        return torch.empty_like(self.logits, dtype=self.dtype, memory_format=torch.contiguous_format)
 
 
 class _Connected(torch.autograd.Function):

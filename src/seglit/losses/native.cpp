@@ -31,7 +31,7 @@ extern "C" struct Visit {
     const void* mean_slopes;
     const void* overlap_slopes;
     void* gradient;
-    int64_t gradient_stride;
+    int64_t gradient_stride, is_fresh;
     double* found;
 };
 
@@ -120,6 +120,7 @@ template <typename T, int COUNT> class Rows {
     const Visit& v;
     const int64_t any_vectors, length;
     const bool has_gradient;
+    bool lower_has_some = false;
     // Rows of the source, `upper` and `lower`, and what lies between them; the gradient of each.
     Row upper, lower, between, of_upper, of_lower, of_between;
     Row power_sums, power_slopes;
@@ -200,8 +201,10 @@ template <typename T, int COUNT> class Rows {
             write(from, of_upper);
             if (is_next)
                 of_upper.swap(of_lower);
-            else if (has_next(from))
+            else if (lower_has_some)
                 write(from + 1, of_lower);
+            // Else it is not touched: it may be another core's.
+            lower_has_some = false;
         }
         if (to == v.low_height) return;
         if (is_next)
@@ -224,16 +227,23 @@ template <typename T, int COUNT> class Rows {
         }
     }
 
-    // Add the gradient of a row to that of the source.
+    // Add the gradient of a row to that of the source, or write it where nothing was before.
     void write(int64_t place, Row& row) const {
+        if (v.is_fresh)
+            write(place, row, [](T& sum, T value) { sum = value; });
+        else
+            write(place, row, [](T& sum, T value) { sum += value; });
+        clear(row);
+    }
+
+    template <typename Operation> void write(int64_t place, const Row& row, Operation put) const {
         const T* source = reinterpret_cast<const T*>(row.data());
         T* target = static_cast<T*>(v.gradient) + (place - v.first) * v.low_width;
         for (int64_t start = 0; start < v.low_width; start += LANES) {
             const int64_t stop = std::min(start + LANES, v.low_width);
             for (int64_t c = 0; c < v.channels; ++c)
-                for (int64_t x = start; x < stop; ++x) target[c * v.gradient_stride + x] += source[x * length + c];
+                for (int64_t x = start; x < stop; ++x) put(target[c * v.gradient_stride + x], source[x * length + c]);
         }
-        clear(row);
     }
 
     static Values lowest() { return Values{} + std::numeric_limits<T>::lowest() / 4; }
@@ -242,6 +252,7 @@ template <typename T, int COUNT> class Rows {
 
     // The gradient of a row between two others is theirs.
     void fold(T share) {
+        lower_has_some = true;
         for (size_t i = 0; i < of_between.size(); ++i) {
             of_upper[i] += of_between[i] * (1 - share);
             of_lower[i] += of_between[i] * share;

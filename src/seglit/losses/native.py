@@ -1,35 +1,21 @@
 """The kernel for the CPU: `native.cpp`, compiled for this machine when it is first wanted."""
 
 import ctypes
-import hashlib
-import logging
 import math
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
-from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 
 import torch
 from torch import Tensor
 
+from seglit.compiled import compiled
 from seglit.losses.kernel import Choice, Job, Slopes, Sums
 from seglit.workers import workers
 
-log = logging.getLogger(__name__)
 SOURCE = Path(__file__).with_suffix(".cpp")
-OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared")
-SECONDS = 120
-"""After which a compiler is given up."""
 PIXELS = 1 << 15
 """A piece of work: so few that all cores have some, and so many that to begin it is nothing."""
 ALL, LOOK, CHOSEN = range(3)
 NUMBERS, POINTER = ctypes.c_int64, ctypes.c_void_p
-_LOCK = Lock()
 
 
 class Visit(ctypes.Structure):
@@ -37,9 +23,9 @@ class Visit(ctypes.Structure):
 
     `row_places` and `row_shares` are the lower neighbour of each row in the source and how far it is on the way to the
     next, and so for columns. Mode `LOOK` writes `surprise`, `CHOSEN` reads it; `lower` and `upper` are those of
-    `Choice`, and no number where there is none. The gradient's first row is that of row `first` of the source. `found`
-    begins with whether a label is no class, and which; then come `Sums`, one after the other, the first sums of all
-    overlaps before the second.
+    `Choice`, and no number where there is none. The gradient's first row is that of row `first` of the source; it is
+    written where it `is_fresh`, else added to. `found` begins with whether a label is no class, and which; then come
+    `Sums`, one after the other, the first sums of all overlaps before the second.
     """
 
     _fields_ = (
@@ -71,6 +57,7 @@ class Visit(ctypes.Structure):
         ("overlap_slopes", POINTER),
         ("gradient", POINTER),
         ("gradient_stride", NUMBERS),
+        ("is_fresh", NUMBERS),
         ("found", POINTER),
     )
 
@@ -93,8 +80,8 @@ class NativeKernel:
         """
         (images, channels, low_height, low_width), width = job.logits.shape, job.labels.shape[2]
         rows, columns = job.upsampling.rows, job.upsampling.column_axis
-        row_places, row_shares = rows.all_neighbours(job.logits.device)
-        column_places, column_shares = columns.all_neighbours(job.logits.device)
+        row_places, row_shares = rows.neighbours(job.logits.device)
+        column_places, column_shares = columns.neighbours(job.logits.device)
         row_shares, column_shares = row_shares.to(job.logits.dtype), column_shares.to(job.logits.dtype)
         weights = job.weights(job.means), job.weights(job.overlaps)
         gammas = torch.tensor([term.gamma for term in job.means], dtype=torch.float64)
@@ -103,6 +90,8 @@ class NativeKernel:
         bands = [(image, *band) for image in range(images) for band in job.upsampling.bands(max(1, PIXELS // width))]
         found = torch.zeros(len(bands), length, dtype=torch.float64)
         function = self.functions[job.logits.dtype]
+        if slopes is not None and slopes.is_fresh and not rows.is_same:
+            slopes.total.zero_()
         mode = ALL if choice is None else CHOSEN if choice.known else LOOK
         # No surprise is below a limit that is no number, nor at or above it.
         lower = math.nan if choice is None else choice.lower.item()
@@ -146,6 +135,8 @@ class NativeKernel:
             if not rows.is_same:
                 # The next band has a row in common with this one.
                 gradient = torch.zeros_like(gradient, memory_format=torch.contiguous_format)
+            # Without resizing, each row of the source is that of one row of pixels.
+            visit.is_fresh = slopes.is_fresh and rows.is_same
             visit.mean_slopes = slopes.means.data_ptr()
             visit.overlap_slopes = slopes.overlaps[image].data_ptr()
             visit.gradient, visit.gradient_stride = gradient.data_ptr(), gradient.stride(0)
@@ -174,59 +165,6 @@ def sums_of(found: Tensor, job: Job) -> Sums:
 
 
 def native() -> NativeKernel | None:
-    """The kernel, or None, once with a line in the log, where it cannot be compiled."""
-    with _LOCK:
-        return _compiled()
-
-
-@lru_cache(maxsize=1)
-def _compiled() -> NativeKernel | None:
-    try:
-        return NativeKernel(ctypes.CDLL(str(library(cache()))))
-    except (OSError, subprocess.SubprocessError) as error:
-        said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        log.warning("losses: no kernel for this CPU, so that they take longer: %s", said.strip())
-        return None
-
-
-def cache() -> Path:
-    """The folder in which what was compiled is kept."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "seglit"
-
-
-def library(folder: Path) -> Path:
-    """`native.cpp` as a library for this machine, compiled if it is not in the folder yet.
-
-    The compiler is that of the variable `CXX`, or `c++`.
-
-    Raises:
-        OSError: without a compiler, or where the folder cannot be written to.
-        subprocess.SubprocessError: if it refuses.
-    """
-    compiler = shlex.split(os.environ.get("CXX", "c++"))
-    if not compiler or shutil.which(compiler[0]) is None:
-        raise FileNotFoundError(f"no compiler {' '.join(compiler)}; install one, or name it by the variable CXX")
-    version = _run([*compiler, "--version"])
-    known = (SOURCE.read_text(encoding="utf-8"), *compiler, *OPTIONS, version, platform.platform(), processor())
-    target = folder / f"native-{hashlib.sha256(repr(known).encode()).hexdigest()[:20]}.so"
-    if not target.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        log.info("losses: compiling the kernel for this CPU, once")
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            # Another process may be at it too: whoever is last wins, and both are right.
-            made = Path(scratch) / target.name
-            _run([*compiler, *OPTIONS, "-o", str(made), str(SOURCE)])
-            made.replace(target)
-    return target
-
-
-def processor() -> str:
-    """What this processor can do, in words: a folder may be common to many."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-
-
-def _run(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
+    """The kernel, or None where it cannot be compiled."""
+    library = compiled(SOURCE)
+    return None if library is None else NativeKernel(library)

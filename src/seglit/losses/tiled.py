@@ -13,7 +13,6 @@ from seglit.losses.ohem import OHEMPixelSampler, ranking
 from seglit.losses.pixel_sum import PixelSumLoss, Slopes
 from seglit.losses.pixels import can_look_at
 from seglit.losses.ranks import Ranks
-from seglit.losses.scattered import chunks
 from seglit.losses.tile import Tile
 from seglit.precision import full_precision
 from seglit.upsampling import Upsampling
@@ -23,8 +22,6 @@ Item = TypeVar("Item")
 TILE = {"cpu": 1 << 19}
 LARGE_TILE = 1 << 25
 """How many logits a tile has: as many as a core's cache holds, and elsewhere as many as keep a device busy."""
-DENSE = 0.25
-"""Where a smaller share of a tile counts, its pixels are better made one by one."""
 Place = tuple[int, int, int]
 """Image, first row and end of a tile."""
 
@@ -37,14 +34,12 @@ class Piece(NamedTuple):
         found: statistics.
         first: the row of the logits at which the gradient begins.
         gradient: of some rows of the logits, or None.
-        said: whether the certain pixels are in it.
     """
 
     image: int
     found: Found
     first: int = 0
     gradient: Tensor | None = None
-    said: bool = True
 
 
 class TiledPixels(LeanPixels):
@@ -53,8 +48,7 @@ class TiledPixels(LeanPixels):
     Each tile is upsampled, its statistics are kept and it is forgotten.
 
     A sampler with `thresh` need not know its limit beforehand on a device whose numbers can be looked at: pixels below
-    `thresh` are certain, and only if they are fewer than `min_kept` others come in. Where few pixels of a tile are
-    kept, they are made one by one.
+    `thresh` are certain, and only if they are fewer than `min_kept` others come in.
 
     Args:
         logits: at any stride.
@@ -90,6 +84,8 @@ class TiledPixels(LeanPixels):
         self.height = max(1, budget // (logits.shape[1] * labels.shape[2]))
         self._surprise = logits.new_empty(0)
         with torch.no_grad(), full_precision(logits.device), workers(logits.device) as self._in_order:
+            if self._comes_along:
+                self._gradient = self._room().zero_()
             pieces = self._plain() if sampler is None else self._sampled(sampler, ranks)
             self._statistics = added(pieces, len(labels), self.dtype)
 
@@ -104,7 +100,7 @@ class TiledPixels(LeanPixels):
             of_image = {key: value[image : image + 1] if value.ndim else value for key, value in coefficients.items()}
             return Piece(image, {}, *self._share(place, self._tile(place, kept), of_image))
 
-        total = self._zeros()
+        total = self._room().zero_()
         with full_precision(self.logits.device), workers(self.logits.device) as self._in_order:
             self._visited(visit, self._places(), total)
         return total
@@ -138,9 +134,6 @@ class TiledPixels(LeanPixels):
     def _sampled(self, sampler: OHEMPixelSampler, ranks: Ranks) -> list[Piece]:
         """All tiles with their hard pixels, in one visit as far as that is possible; settles `limit`."""
         certain = sampler.certain_limit(self.dtype) if self._looked_at else math.inf
-        by_pixel = self._gradient is not None and self._looked_at and len(self.losses) == 1
-        # Else the source is so large that to read single places of it is no gain.
-        by_pixel = by_pixel and 4 * self.logits[0, 0].numel() <= self.labels[0].numel()
         self._surprise = self.logits.new_empty(len(self.labels), self.labels[0].numel(), dtype=self.dtype)
 
         def look(place: Place) -> Piece:
@@ -148,18 +141,11 @@ class TiledPixels(LeanPixels):
             surprise = ranking(tile.surprise(use_sigmoid=self.use_sigmoid), tile.valid)
             self._surprise_of(place).copy_(surprise)
             hard = surprise >= certain
-            if certain < math.inf and not (by_pixel and hard.sum() < DENSE * hard.numel()):
-                return self._visit(place, tile.keeping(hard))
-            found = self._without_pixels(tile.keeping(torch.zeros_like(tile.valid))) if by_pixel else {}
-            return Piece(place[0], found, said=False)
+            return self._visit(place, tile.keeping(hard)) if certain < math.inf else Piece(place[0], {})
 
         places = self._places()
         pieces = self._visited(look, places, self._gradient)
         self.limit = limit = sampler.limit(self._surprise, ranks)
-        if by_pixel:
-            said = [place for place, piece in zip(places, pieces, strict=True) if piece.said]
-            images = range(len(self.labels))
-            return pieces + self._visited(lambda image: self._pixels(image, said, certain), images, self._gradient)
         if self._looked_at and limit.item() == certain < math.inf:
             return pieces
 
@@ -167,7 +153,7 @@ class TiledPixels(LeanPixels):
             place, piece = place_and_piece
             surprise = self._surprise_of(place)
             kept = surprise >= limit
-            if not piece.said:
+            if certain == math.inf:
                 return self._visit(place, self._tile(place, kept))
             rest = kept & (surprise < certain)
             return self._visit(place, self._tile(place, kept), rest) if rest.any() else piece
@@ -190,7 +176,7 @@ class TiledPixels(LeanPixels):
 
     def _visit(self, place: Place, tile: Tile, new: Bool[Tensor, "1 _ _"] | None = None) -> Piece:
         """The statistics of a tile, and the gradient of its pixels, or of those that are `new`, if that comes along."""
-        found = counted(tile)
+        found: Found = {("", name): value for name, value in tile.counts().items()}
         for term, loss in self.losses.items():
             found |= {(term, name): value for name, value in loss.statistics(tile).items()}
         if self._gradient is None:
@@ -207,40 +193,6 @@ class TiledPixels(LeanPixels):
             if own := {name: value for (of, name), value in coefficients.items() if of == term}:
                 slopes = slopes + loss.gradient_parts(tile, own)
         return self.upsampling.transposed(tile.gradient(slopes)[0], *place[1:])
-
-    def _without_pixels(self, tile: Tile) -> Found:
-        """What a tile has to say before any pixel of it is chosen."""
-        ((term, loss),) = self.trained.items()
-        return counted(tile) | {(term, "sum"): tile.logits.new_zeros(()), (term, "divisor"): loss.divisor_of(tile)}
-
-    def _pixels(self, image: int, said: list[Place], certain: float) -> Piece:
-        """The pixels of an image that are kept, each by itself, but for the certain ones of tiles that said them."""
-        assert self.limit is not None  # as there is a sampler
-        ((term, loss),) = self.trained.items()
-        rest = self._surprise[image] >= self.limit
-        width = self.labels.shape[2]
-        for start, stop in (rows for of_image, *rows in said if of_image == image):
-            inside = slice(start * width, stop * width)
-            rest[inside] &= self._surprise[image, inside] < certain
-        source = self.logits.detach()[image].flatten(1).T.to(self.dtype).contiguous()
-        total = torch.zeros_like(source)
-        pieces = []
-        one = {"sum": source.new_ones(())}
-        numbers = rest.nonzero()[:, 0]
-        for chunk in chunks(source, self.labels[image], numbers, self.upsampling, self.height, self.ignore_index):
-            statistics = loss.statistics(chunk.tile)
-            found = {("", "kept_by_class"): chunk.tile.counts()["kept_by_class"], (term, "sum"): statistics["sum"]}
-            if loss.divisor_name(sampled=True) in ("kept", "class_weight"):
-                found[term, "divisor"] = statistics["divisor"]
-            pieces.append(Piece(0, found))
-            chunk.add_transposed(chunk.tile.gradient(loss.gradient_parts(chunk.tile, one)), total)
-        found = added(pieces, 1, torch.float64)
-        return Piece(image, found, 0, total.T.view_as(self.logits[image]))
-
-
-def counted(tile: Tile) -> Found:
-    """What is watched of a tile."""
-    return {("", name): value for name, value in tile.counts().items()}
 
 
 def added(pieces: Iterable[Piece], images: int, dtype: torch.dtype) -> Found:

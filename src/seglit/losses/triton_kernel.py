@@ -111,6 +111,8 @@ class Visit:
         row_counts = counted.sum(2).contiguous()
         overlaps = self._overlaps(row_counts)
         if self.slopes is not None:
+            if self.slopes.is_fresh:
+                self.slopes.total.zero_()
             self._gradient(self.slopes.total, row_counts)
         by_class = self._counts()
         number = wrong.sum((1, 2), dtype=torch.float64)
