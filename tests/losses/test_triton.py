@@ -324,6 +324,7 @@ def test_visits_are_those_of_the_kernel_for_the_cpu(kernel: TritonKernel, device
     assert_close(found[0], found[1], rtol=1e-11, atol=1e-13, check_device=False)
 
 
+@pytest.mark.slow
 def test_it_proves_itself(kernel: TritonKernel, device: str) -> None:
     assert proof.error_of(kernel, torch.device(device)) < 1e-6
 
