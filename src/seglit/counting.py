@@ -15,7 +15,7 @@ from seglit.workers import workers
 BYTES = 256
 Pixels = np.ndarray[tuple[int], np.dtype[np.integer[Any]]]
 """A map in a row."""
-PART = 2**18
+PART = 2**19
 """Pixels that are counted at a time on the CPU."""
 SOURCE = Path(__file__).with_suffix(".cpp")
 NAMES = {torch.uint8: "bytes", torch.int64: "longs"}
@@ -61,21 +61,23 @@ def pixel_counts(
     Raises:
         ValueError: See `image_matrices`.
     """
-    matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     parts = list(zip(torch.split(predictions, PART), torch.split(labels, PART), strict=True))
 
     def count(part: tuple[Tensor, Tensor]) -> Int64[Tensor, "256 256"] | None:
         return pairs_of_bytes(*part) if num_classes <= BYTES else None
 
     with workers(labels.device) as in_order:
-        for part, pairs in zip(parts, in_order(count, parts), strict=True):
-            if pairs is not None:
-                matrix += matrix_of_pairs(pairs, num_classes, ignore_index)
-                continue
+        pairs = list(in_order(count, parts))
+    matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    known = [counts for counts in pairs if counts is not None]
+    if known:
+        matrix += matrix_of_pairs(torch.stack(known).sum(0), num_classes, ignore_index)
+    for part, counts in zip(parts, pairs, strict=True):
+        if counts is None:
             values, truth = (each.view(1, 1, -1) for each in part)
-            counts, bounds = unchecked_matrices(values, truth, num_classes, ignore_index)
+            matrices, bounds = unchecked_matrices(values, truth, num_classes, ignore_index)
             refuse_strangers(bounds, num_classes, ignore_index)
-            matrix += counts[0]
+            matrix += matrices[0]
     return matrix
 
 
