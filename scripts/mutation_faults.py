@@ -470,8 +470,8 @@ FAULTS = (
     Fault(
         "kernel: an ignored class in the sums",
         "losses/fused.py",
-        "for channel in range(logits.shape[1]) if channel != ignore_index",
-        "for channel in range(logits.shape[1])",
+        "numbers[numbers != ignore_index].to(device)",
+        "numbers.to(device)",
         KERNEL,
     ),
     Fault("kernel: alpha dropped", "losses/focal.py", "tuple(alpha * weight for", "tuple(weight for", KERNEL),

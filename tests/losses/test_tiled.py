@@ -68,7 +68,9 @@ SHAPES = {
 }
 
 
-@pytest.fixture(autouse=True, params=["kernel", 1, 150], ids=["kernel", "rows", "small tiles"])
+@pytest.fixture(
+    autouse=True, params=["kernel", pytest.param(1, marks=pytest.mark.slow), 150], ids=["kernel", "rows", "small tiles"]
+)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """By the kernel where the losses have one, in pieces of few rows; or by tiles of so many logits."""
     if request.param == "kernel":
