@@ -157,6 +157,7 @@ def test_every_combination_keeps_every_law(place: int) -> None:
     assert broken(subject, 1, SLOW_LAWS) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*MEANS, *FORMULAS])
 def test_every_loss_keeps_every_law_on_many_batches(name: str) -> None:
     loss = (MEANS | FORMULAS)[name](class_weight=[1.0, 2.0, 0.5, 3.0])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,12 @@ def test_the_terms_of_the_recipes() -> None:
         assert (head.weight, head.losses.loss_ce.loss_weight, head.losses.loss_dice.loss_weight) == (1.0, 1.0, 3.0)
 
 
-@pytest.mark.parametrize("name", sorted(TRICKS))
+def of_large_net(name: str) -> Any:
+    """Of which one is enough by default."""
+    return pytest.param(name, marks=pytest.mark.slow) if name.startswith(f"{CITYSCAPES}_") else name
+
+
+@pytest.mark.parametrize("name", map(of_large_net, sorted(TRICKS)))
 def test_two_steps(name: str, tmp_path: Path) -> None:
     data = next(part for part in ("bluemarble", "cityscapes", "drive", "camvid") if part in name)
     pretrained = ["model.net.backbone.pretrained=false"] if "pspnet" in name else []
