@@ -68,11 +68,11 @@ def test_the_terms_of_the_recipes() -> None:
 
 
 def of_large_net(name: str) -> Any:
-    """Of which one is enough by default."""
+    """Among the default tests, one of it is enough."""
     return pytest.param(name, marks=pytest.mark.slow) if name.startswith(f"{CITYSCAPES}_") else name
 
 
-@pytest.mark.parametrize("name", map(of_large_net, sorted(TRICKS)))
+@pytest.mark.parametrize("name", [of_large_net(name) for name in sorted(TRICKS)])
 def test_two_steps(name: str, tmp_path: Path) -> None:
     data = next(part for part in ("bluemarble", "cityscapes", "drive", "camvid") if part in name)
     pretrained = ["model.net.backbone.pretrained=false"] if "pspnet" in name else []
