@@ -37,6 +37,8 @@ class OverlapTerm:
 
 
 Term = MeanTerm | OverlapTerm
+ALL, LOOK, CHOSEN = range(3)
+"""Modes of a visit, see `mode_of`; kernels know them by these numbers."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class Choice:
     known: bool
     lower: Float[Tensor, ""]
     upper: Float[Tensor, ""] | None = None
+
+
+def mode_of(choice: Choice | None) -> int:
+    """Whether a visit is to all pixels, looks at them to choose, or is to those that are chosen."""
+    return ALL if choice is None else CHOSEN if choice.known else LOOK
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from seglit.compiled import compiled
-from seglit.losses.kernel import Choice, Job, Slopes, Sums
+from seglit.losses.kernel import Choice, Job, Slopes, Sums, mode_of
 from seglit.workers import workers
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 PIXELS = 1 << 15
 """A piece of work: so few that all cores have some, and so many that to begin it is nothing."""
-ALL, LOOK, CHOSEN = range(3)
 NUMBERS, POINTER = ctypes.c_int64, ctypes.c_void_p
 
 
@@ -92,7 +91,7 @@ class NativeKernel:
         function = self.functions[job.logits.dtype]
         if slopes is not None and slopes.is_fresh and not rows.is_same:
             slopes.total.zero_()
-        mode = ALL if choice is None else CHOSEN if choice.known else LOOK
+        mode = mode_of(choice)
         # No surprise is below a limit that is no number, nor at or above it.
         lower = math.nan if choice is None else choice.lower.item()
         upper = math.nan if choice is None or choice.upper is None else choice.upper.item()

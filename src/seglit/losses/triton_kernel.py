@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int32
 from torch import Tensor
 
-from seglit.losses.kernel import Choice, Job, Slopes, Sums
+from seglit.losses.kernel import CHOSEN, Choice, Job, Slopes, Sums, mode_of
 from seglit.losses.pixels import table
 from seglit.upsampling import Axis
 
@@ -30,7 +30,6 @@ PROGRAMS = 4096
 """Of `gradient` that keep a large device busy: if there are fewer, each has fewer rows."""
 COUNTED = 4096
 """Pixels of a program of `counts`."""
-ALL, LOOK, CHOSEN = range(3)
 
 
 class Samples(NamedTuple):
@@ -121,15 +120,11 @@ class Visit:
         of_means = [mean.sum((1, 2), dtype=torch.float64) + bad for mean in means]
         return Sums(
             correct.sum((1, 2), dtype=torch.float64),
-            torch.zeros_like(by_class[:, :, 0]) if self._mode == CHOSEN else by_class.sum(2),
+            torch.zeros_like(by_class[:, :, 0]) if mode_of(self.choice) == CHOSEN else by_class.sum(2),
             by_class[:, :, 1],
             torch.stack(of_means, dim=1) if of_means else bad.new_zeros(self.images, 0),
             overlaps + bad[:, None, None, None],
         )
-
-    @property
-    def _mode(self) -> int:
-        return ALL if self.choice is None else CHOSEN if self.choice.known else LOOK
 
     def _pixels(self) -> Float[Tensor, "parts batch height blocks"]:
         """Fills the maps; by program: the pixels that are correct, that count, wrong labels, and sums of the means."""
@@ -164,7 +159,7 @@ class Visit:
             *self.sizes,
             self.blocks,
             self.cell_blocks,
-            mode=self._mode,
+            mode=mode_of(self.choice),
             has_upper=upper is not None,
             has_gradient=self.slopes is not None,
             has_gammas=any(gammas),
