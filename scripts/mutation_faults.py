@@ -960,8 +960,8 @@ FAULTS = (
     Fault(
         "align_corners dropped by tiles",
         "losses/criterion.py",
-        "align_corners=align_corners,\n                ranks",
-        "align_corners=False,\n                ranks",
+        "align_corners=align_corners,\n            ranks",
+        "align_corners=False,\n            ranks",
         LOSSES,
     ),
     Fault(

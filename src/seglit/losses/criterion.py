@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from seglit.losses import fused, mmseg, proof
+from seglit.losses.kernel import Kernel, Term
 from seglit.losses.lean import LeanPixels
 from seglit.losses.loss import Loss
 from seglit.losses.ohem import OHEMPixelSampler, ranking
@@ -138,8 +139,13 @@ class HeadCriterion(nn.Module):
         """How the losses are computed from logits of so many channels on a device."""
         if not (tiled and self.tiles):
             return "full size"
-        known = kernels and fused.kernel_terms(self._pixel_sums(), channels) is not None
-        return "kernel" if known and proof.kernel_for(device) is not None else "tiles"
+        return "kernel" if kernels and self._kernel(channels, device) is not None else "tiles"
+
+    def _kernel(self, channels: int, device: torch.device) -> tuple[Kernel, dict[str, Term]] | None:
+        """The kernel for a device and what it is to compute, if it knows all losses."""
+        terms = fused.kernel_terms(self._pixel_sums(), channels)
+        kernel = None if terms is None else proof.kernel_for(device)
+        return None if terms is None or kernel is None else (kernel, terms)
 
     def _pixel_sums(self) -> dict[str, PixelSumLoss]:
         return {name: loss for name, loss in self.losses.items() if isinstance(loss, PixelSumLoss)}
@@ -173,28 +179,15 @@ class HeadCriterion(nn.Module):
     def _lean(self, logits: Tensor, labels: Tensor, align_corners: bool, ranks: Ranks, kernels: bool) -> LeanPixels:
         losses = self._pixel_sums()
         trained = {name for name in losses if name.startswith(TRAINED)}
-        terms = fused.kernel_terms(losses, logits.shape[1]) if kernels else None
-        kernel = None if terms is None else proof.kernel_for(logits.device)
-        if terms is None or kernel is None:
-            return TiledPixels(
-                logits,
-                labels,
-                losses,
-                trained,
-                self.sampler,
-                use_sigmoid=self.use_sigmoid,
-                ignore_index=self.ignore_index,
-                align_corners=align_corners,
-                ranks=ranks,
+        known = self._kernel(logits.shape[1], logits.device) if kernels else None
+        arguments = logits, labels, losses, trained, self.sampler
+        if known is not None:
+            return fused.FusedPixels(
+                *arguments, *known, ignore_index=self.ignore_index, align_corners=align_corners, ranks=ranks
             )
-        return fused.FusedPixels(
-            logits,
-            labels,
-            losses,
-            trained,
-            self.sampler,
-            kernel,
-            terms,
+        return TiledPixels(
+            *arguments,
+            use_sigmoid=self.use_sigmoid,
             ignore_index=self.ignore_index,
             align_corners=align_corners,
             ranks=ranks,
