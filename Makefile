@@ -5,6 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 export NO_ALBUMENTATIONS_UPDATE := 1
+# A process for each core, each with one thread of its own.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: help setup train test test-slow test-all check format bench bench-check docs build clean
 .DEFAULT_GOAL := help
@@ -25,13 +27,13 @@ train: $(READY) ## train and evaluate the default experiment on the embedded dat
 	$(BIN)/python -m seglit.train +experiment=bluemarble $(ARGS)
 
 test: $(READY) ## run the default tests
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 test-slow: $(READY) ## run the slow tests alone: every combination of the tricks
-	$(BIN)/python -m pytest -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu"
 
 test-all: $(READY) ## run every test, the slow ones too
-	$(BIN)/python -m pytest -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 check: $(READY) ## lint, formatting and types
 	$(BIN)/ruff check .
