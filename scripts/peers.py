@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = Path(tempfile.gettempdir()) / "seglit-conformance"
 """Where the environment is unless an option says otherwise."""
-NEEDED = ["torch==2.14.1", "torchvision==0.29.1", "numpy", "jaxtyping", "hypothesis"]
+NEEDED = ["torch==2.14.1", "torchvision==0.29.1", "numpy", "jaxtyping", "hypothesis", "hydra-core"]
 PEERS = {
     "torch": [],
     "mmseg": ["mmsegmentation==1.2.2", "mmengine==0.10.7", "mmcv-lite==2.1.0", "ftfy", "regex"],

@@ -40,7 +40,8 @@ class Segmentor(nn.Module):
 
     Raises:
         ValueError: If backbone or neck do not describe their features, if a head cannot be built from them,
-            if an auxiliary head's name is "decode" or no identifier, or if heads differ in num_classes.
+            if an auxiliary head's name is "decode" or no identifier, if the decode head refines the
+            logits of a head that is not there, or if heads differ in num_classes.
     """
 
     def __init__(
@@ -66,6 +67,12 @@ class Segmentor(nn.Module):
         self.auxiliary_heads = nn.ModuleDict(
             {name: build_head(name, factory, specs) for name, factory in auxiliary_heads.items()}
         )
+        refined = self.decode_head.refines
+        if refined is not None and refined not in self.auxiliary_heads:
+            raise ValueError(
+                f"{type(self.decode_head).__name__} refines the logits of an auxiliary head called {refined!r}; "
+                f"there is {', '.join(map(repr, self.auxiliary_heads)) or 'none'}"
+            )
         classes = {name: head.num_classes for name, head in self.heads.items()}
         if len(set(classes.values())) > 1:
             raise ValueError(f"all heads must have the same num_classes, got {classes}")
@@ -85,8 +92,12 @@ class Segmentor(nn.Module):
         features = self.backbone(image)
         if self.neck is not None:
             features = self.neck(features)
-        heads = self.heads if self.training else {DECODE: self.decode_head}
-        return {name: head(features) for name, head in heads.items()}
+        refined = self.decode_head.refines
+        logits = {
+            name: head(features) for name, head in self.auxiliary_heads.items() if self.training or name == refined
+        }
+        decoded = self.decode_head(features) if refined is None else self.decode_head(features, logits[refined])
+        return {DECODE: decoded, **(logits if self.training else {})}
 
 
 def build_head(name: str, factory: HeadFactory, specs: Sequence[FeatureSpec]) -> Head:

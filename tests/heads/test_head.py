@@ -68,7 +68,7 @@ def test_dropout_zeroes_whole_channels_in_training(head, dropout_ratio, share):
             nn.init.constant_(parameter, 9.0)
     dropped = (built(FEATURES) == 0).all(dim=(2, 3)).double().mean().item()
     assert_close(dropped, share, rtol=0, atol=0.07 if share else 0)
-    assert_close(built.eval()(FEATURES), built.embed(FEATURES[-1]))
+    assert_close(built.eval()(FEATURES), built.embed(FEATURES))
 
 
 @every_head
@@ -101,7 +101,7 @@ def test_norm_is_used_throughout(head):
 def test_logits_are_linear_in_what_embed_returns(head):
     built = head(SPECS, 3).eval().double()
     feature = FEATURES[-1].double()
-    embedded = built.embed(feature)
+    embedded = built.embed([feature])
     weight = built.classifier.weight[:, :, 0, 0]
     expected = torch.einsum("oc,bchw->bohw", weight, embedded) + built.classifier.bias[:, None, None]
     assert_close(built([feature]), expected)

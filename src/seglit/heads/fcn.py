@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seglit.blocks import NormFactory, conv_norm_relu
 from seglit.features import FeatureSpec
-from seglit.heads.head import Head
+from seglit.heads.head import Features, Head
 
 
 class FCNHead(Head):
@@ -42,7 +42,7 @@ class FCNHead(Head):
         kernel_size: int = 3,
         dilation: int = 1,
         concat_input: bool = True,
-        in_index: int = -1,
+        in_index: int | Sequence[int] = -1,
         dropout_ratio: float = 0.1,
         align_corners: bool = False,
         out_channels: int | None = None,
@@ -77,8 +77,9 @@ class FCNHead(Head):
             else None
         )
 
-    def embed(self, feature: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch _ height width"]:
+    def embed(self, features: Features) -> Float[Tensor, "batch _ height width"]:
         """The feature after the convolutions."""
+        feature = self.feature(features)
         convolved: Tensor = self.convs(feature)
         if self.fusion is not None:
             convolved = self.fusion(torch.cat([feature, convolved], dim=1))

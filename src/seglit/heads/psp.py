@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from seglit.blocks import NormFactory, conv_norm_relu
 from seglit.features import FeatureSpec
-from seglit.heads.head import Head
+from seglit.heads.head import Features, Head, resized
 
 
 class PSPHead(Head):
@@ -40,7 +40,7 @@ class PSPHead(Head):
         *,
         channels: int | None = None,
         pool_scales: Sequence[int] = (1, 2, 3, 6),
-        in_index: int = -1,
+        in_index: int | Sequence[int] = -1,
         dropout_ratio: float = 0.1,
         align_corners: bool = False,
         out_channels: int | None = None,
@@ -63,16 +63,11 @@ class PSPHead(Head):
             self.in_channels + len(pool_scales) * self.channels, self.channels, 3, norm=norm
         )
 
-    def embed(self, feature: Float[Tensor, "batch _ height width"]) -> Float[Tensor, "batch _ height width"]:
+    def embed(self, features: Features) -> Float[Tensor, "batch _ height width"]:
         """The feature beside its pooled branches, fused by a convolution."""
-        size = feature.shape[-2:]
+        feature = self.feature(features)
         branches = [
-            F.interpolate(
-                conv(F.adaptive_avg_pool2d(feature, scale)),
-                size,
-                mode="bilinear",
-                align_corners=self.align_corners,
-            )
+            resized(conv(F.adaptive_avg_pool2d(feature, scale)), feature, self.align_corners)
             for scale, conv in zip(self.pool_scales, self.pools, strict=True)
         ]
         fused: Tensor = self.bottleneck(torch.cat([feature, *branches], dim=1))

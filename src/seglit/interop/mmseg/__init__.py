@@ -1,0 +1,1 @@
+"""The way over from MMSegmentation: its configurations and weights, without its packages."""

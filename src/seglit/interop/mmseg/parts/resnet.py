@@ -1,0 +1,59 @@
+"""ResNet, ResNetV1c and ResNetV1d."""
+
+import re
+
+from seglit.interop.mmseg.part import Part
+from seglit.interop.mmseg.settings import Node, Settings, norm_of
+
+VARIANTS = {"ResNet": "v1b", "ResNetV1c": "v1c", "ResNetV1d": "v1d"}
+LAYOUTS = {
+    ((1, 2, 1, 1), (1, 1, 2, 4)): 8,
+    ((1, 2, 2, 1), (1, 1, 1, 2)): 16,
+    ((1, 2, 2, 2), (1, 1, 1, 1)): 32,
+}
+
+
+def node(settings: Settings) -> Node:
+    """The node of a ResNet."""
+    layout = tuple(settings.take("strides", (1, 2, 2, 2))), tuple(settings.take("dilations", (1, 1, 1, 1)))
+    if layout not in LAYOUTS:
+        raise settings.unsupported("strides", f"with dilations={layout[1]} there is no such ResNet here")
+    settings.skip("init_cfg", "pretrained", "with_cp", "in_channels", "num_stages", "conv_cfg", "out_indices")
+    settings.only("style", "pytorch")
+    return {
+        "_target_": "seglit.backbones.ResNet",
+        "depth": settings.take("depth"),
+        "variant": VARIANTS[settings.type],
+        "output_stride": LAYOUTS[layout],
+        "base_channels": settings.take("base_channels", 64),
+        "stem_channels": settings.take("stem_channels", 64),
+        "contract_dilation": settings.take("contract_dilation", False),
+        "frozen_stages": settings.take("frozen_stages", -1),
+        "norm_eval": settings.take("norm_eval", False),
+        **norm_of(settings),
+    }
+
+
+def outputs(settings: Settings) -> list[int]:
+    """Which stages are given."""
+    return list(settings.take("out_indices", (0, 1, 2, 3)))
+
+
+def of_stem(match: re.Match[str]) -> str:
+    """A deep stem is one Sequential there: convolution, norm and ReLU of our block i are its members from 3i."""
+    block, member = divmod(int(match[1]), 3)
+    return f"stem.{block}.{('conv', 'norm')[member]}."
+
+
+RULES = (
+    (r"^stem\.(\d+)\.", of_stem),
+    (r"^conv1\.", "stem.0.conv."),
+    (r"^bn1\.", "stem.0.norm."),
+    (r"^(layer\d\.\d+)\.bn(\d)\.", r"\1.norm\2."),
+)
+PLAIN = ((r"\.downsample\.0\.", ".downsample.conv."), (r"\.downsample\.1\.", ".downsample.norm."))
+POOLED = ((r"\.downsample\.1\.", ".downsample.conv."), (r"\.downsample\.2\.", ".downsample.norm."))
+PARTS = (
+    Part(("ResNet", "ResNetV1c"), node, rules=RULES + PLAIN, outputs=outputs),
+    Part(("ResNetV1d",), node, rules=RULES + POOLED, outputs=outputs),
+)
