@@ -1,6 +1,6 @@
 """The logits of MMSegmentation's own networks and of ours with the same random weights.
 
-python scripts/parity.py psp unet                    # every published configuration whose path contains one of the words
+python scripts/parity.py psp unet                    # every published configuration with one of the words in its path
 python scripts/parity.py --size 128 256 stdc
 python scripts/parity.py --family stdc               # one configuration of each kind of network, not of each recipe
 
