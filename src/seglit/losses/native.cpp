@@ -1,7 +1,7 @@
 // One visit of some rows of pixels: each is made from the logits at the head's stride, weighed, and forgotten.
 //
-// The logits of a pixel are one run of memory, so that every step is on whole vectors of channels, whatever the
-// resizing. native.py builds this file, fills the struct and says what its fields are.
+// Where logits are resized, those of a pixel are put into one run of memory, so that every step is on whole vectors of
+// channels, whatever the resizing; where they are not, a vector holds neighbouring pixels. native.py builds this file, fills the struct and says what its fields are.
 
 #include <algorithm>
 #include <cmath>
@@ -31,7 +31,7 @@ extern "C" struct Visit {
     const void* mean_slopes;
     const void* overlap_slopes;
     void* gradient;
-    int64_t gradient_stride, is_fresh;
+    int64_t gradient_stride, is_fresh, is_same;
     double* found;
 };
 
@@ -109,17 +109,244 @@ template <typename T, int WIDTH, typename Operation> inline T together(const voi
     }
 }
 
-// COUNT vectors hold the channels of a pixel, or any number where it is 0.
-template <typename T, int COUNT> class Rows {
+// What a visit adds up, however it goes through the pixels.
+template <typename T> class Sums {
+  protected:
     using Values = typename Vector<T, BYTES>::Type;
-    using Integer = std::conditional_t<std::is_same_v<T, float>, int32_t, int64_t>;
-    using Integers = typename Vector<Integer, BYTES>::Type;
     using Row = std::vector<Values>;
     static constexpr int64_t LANES = BYTES / sizeof(T);
 
     const Visit& v;
-    const int64_t any_vectors, length;
     const bool has_gradient;
+
+  private:
+    // Of its own, as a neighbour in memory may belong to another core.
+    std::vector<double> found;
+    double *wrong, *correct, *valid, *counted, *mean_sums;
+
+  protected:
+    double *right_sums, *found_powers;
+
+    explicit Sums(const Visit& visit) : v(visit), has_gradient(v.gradient != nullptr) {
+        found.resize(3 + 2 * v.channels + v.means + 2 * v.overlaps * v.channels);
+        wrong = found.data();
+        correct = wrong + 2;
+        valid = correct + 1;
+        counted = valid + v.channels;
+        mean_sums = counted + v.channels;
+        right_sums = mean_sums + v.means;
+        found_powers = right_sums + v.overlaps * v.channels;
+    }
+
+    void say() const { std::copy(found.begin(), found.end(), v.found); }
+
+    const T* table(const void* tables, int64_t number) const {
+        return static_cast<const T*>(tables) + number * v.channels;
+    }
+
+    T* surprises(int64_t y) const { return v.mode == ALL ? nullptr : static_cast<T*>(v.surprise) + y * v.width; }
+
+    // Whether a pixel may count, as far as its label and what is known of its loss tell.
+    bool is_wanted(int64_t label, T* surprises, int64_t x) {
+        if (label == v.ignored || label < 0 || label >= v.channels) {
+            if (label != v.ignored) {
+                wrong[0] = 1;
+                wrong[1] = static_cast<double>(label);
+            }
+            if (v.mode == LOOK) surprises[x] = -1;
+            return false;
+        }
+        return v.mode != CHOSEN || chosen(surprises[x]);
+    }
+
+    // Whether it does count, now that its loss is known, how far its true logit is behind the highest one too.
+    bool counts(int64_t label, T surprise, T behind, T* surprises, int64_t x) {
+        if (v.mode != CHOSEN) {
+            valid[label] += 1;
+            *correct += behind <= 0;
+        }
+        if (v.mode == LOOK) {
+            // What is no number is as hard as can be.
+            T& ranked = surprises[x];
+            ranked = surprise >= 0 ? surprise : std::numeric_limits<T>::infinity();
+            if (!chosen(ranked)) return false;
+        }
+        counted[label] += 1;
+        return true;
+    }
+
+    // The losses that are a function of the surprise, and the slope of all of them.
+    T means(int64_t label, T surprise) {
+        T slope = 0;
+        for (int64_t i = 0; i < v.means; ++i) {
+            const T weight = table(v.mean_weights, i)[label];
+            T value = surprise, of_value = 1;
+            if (v.gammas[i] != 0) fade(surprise, static_cast<T>(v.gammas[i]), value, of_value);
+            mean_sums[i] += static_cast<double>(weight * value);
+            if (has_gradient) slope += static_cast<const T*>(v.mean_slopes)[i] * weight * of_value;
+        }
+        return slope;
+    }
+
+    static void clear(Row& values) { std::fill(values.begin(), values.end(), Values{}); }
+
+  private:
+    bool chosen(T surprise) const { return !(surprise < v.lower || surprise >= v.upper); }
+
+    // (1 - p)^gamma s and its derivative in s = -log p. A power below one has an infinite slope at zero, where that of
+    // the product is zero: the least of numbers keeps such pixels out.
+    static void fade(T surprise, T gamma, T& value, T& slope) {
+        const T least = std::numeric_limits<T>::min(), difference = -std::expm1(-surprise);
+        const T wrong = difference < least ? least : difference;
+        const T power = gamma == 2 ? wrong * wrong : std::pow(wrong, gamma);
+        value = power * surprise;
+        slope = power * (1 + gamma * (1 - wrong) * surprise / wrong);
+    }
+};
+
+// Logits at the resolution of the labels: a vector holds one channel of as many pixels as it has lanes, as they lie.
+template <typename T> class Direct : Sums<T> {
+    using Base = Sums<T>;
+    using typename Base::Row;
+    using typename Base::Values;
+    using Base::clear, Base::has_gradient, Base::LANES, Base::table, Base::v;
+
+    const int64_t plane;
+    Row parts, slopes, power_sums;
+    int64_t unsaid = 0;
+
+  public:
+    explicit Direct(const Visit& visit)
+        : Base(visit), plane(v.low_height * v.low_width), parts(v.channels), slopes(v.channels),
+          power_sums(v.overlaps * v.channels) {}
+
+    void visit() {
+        for (int64_t y = v.start; y < v.stop; ++y)
+            for (int64_t x = 0; x < v.width; x += LANES) pixels(y, x, std::min(LANES, v.width - x));
+        say_powers();
+        this->say();
+    }
+
+  private:
+    void pixels(int64_t y, int64_t x, int64_t count) {
+        const int64_t* labels = v.labels + y * v.width + x;
+        T* surprises = this->surprises(y);
+        int64_t label[LANES];
+        bool any = false;
+        for (int64_t i = 0; i < count; ++i) {
+            label[i] = this->is_wanted(labels[i], surprises, x + i) ? labels[i] : -1;
+            any |= label[i] >= 0;
+        }
+        if (any) any = weigh(y, x, count, label, surprises);
+        if (!has_gradient || !(any || v.is_fresh)) return;
+        T* target = static_cast<T*>(v.gradient) + (y - v.first) * v.low_width + x;
+        for (int64_t c = 0; c < v.channels; ++c, target += v.gradient_stride) {
+            const T* values = reinterpret_cast<const T*>(&parts[c]);
+            if (!v.is_fresh)
+                for (int64_t i = 0; i < count; ++i) target[i] += values[i];
+            else if (!any)
+                std::fill(target, target + count, T{});
+            else if (count == LANES)
+                std::memcpy(target, values, BYTES);
+            else
+                std::copy(values, values + count, target);
+        }
+    }
+
+    // Add up some pixels, and leave their gradient in `parts`; whether one of them counts.
+    bool weigh(int64_t y, int64_t x, int64_t count, int64_t* label, T* surprises) {
+        const T* source = static_cast<const T*>(v.source) + y * v.low_width + x;
+        Values highest{}, total{}, behind{};
+        for (int64_t c = 0; c < v.channels; ++c, source += plane) {
+            Values logits{};
+            if (count == LANES)
+                std::memcpy(&logits, source, BYTES);
+            else
+                std::copy(source, source + count, reinterpret_cast<T*>(&logits));
+            parts[c] = logits;
+            highest = c == 0 || logits > highest ? logits : highest;
+        }
+        for (int64_t i = 0; i < count; ++i)
+            if (label[i] >= 0) behind[i] = highest[i] - parts[label[i]][i];
+        for (int64_t c = 0; c < v.channels; ++c) total += parts[c] = exponential(parts[c] - highest);
+        const Values surprise = logarithm(total) + behind;
+        Values slope{}, is_counted{};
+        bool any = false;
+        for (int64_t i = 0; i < count; ++i) {
+            if (label[i] < 0) continue;
+            if (!this->counts(label[i], surprise[i], behind[i], surprises, x + i)) {
+                label[i] = -1;
+                continue;
+            }
+            any = true;
+            is_counted[i] = 1;
+            slope[i] = this->means(label[i], surprise[i]);
+        }
+        if (!any) return false;
+        // What does not count may be no number.
+        for (int64_t c = 0; c < v.channels; ++c) parts[c] = is_counted != 0 ? parts[c] : Values{};
+        const Values inverse = is_counted != 0 ? 1 / total : Values{};
+        Values factor = slope * inverse;
+        if (v.overlaps > 0) overlaps(count, label, inverse, slope, factor);
+        if (!has_gradient) return true;
+        if (v.overlaps > 0)
+            for (int64_t c = 0; c < v.channels; ++c) parts[c] *= slopes[c] * inverse + factor;
+        else
+            for (int64_t c = 0; c < v.channels; ++c) parts[c] *= factor;
+        for (int64_t i = 0; i < count; ++i)
+            if (label[i] >= 0) parts[label[i]][i] -= slope[i];
+        return true;
+    }
+
+    // The sums of each class, the slopes of the probabilities, and what they add to those of the logits.
+    void overlaps(int64_t count, const int64_t* label, const Values& inverse, Values& slope, Values& factor) {
+        clear(slopes);
+        for (int64_t i = 0; i < v.overlaps; ++i) {
+            const T *weights = table(v.overlap_weights, i), *of_right = table(v.overlap_slopes, 2 * i);
+            Values weight{};
+            for (int64_t p = 0; p < count; ++p) {
+                if (label[p] < 0) continue;
+                weight[p] = weights[label[p]];
+                const T right = weight[p] * (parts[label[p]][p] * inverse[p]);
+                this->right_sums[i * v.channels + label[p]] += static_cast<double>(right);
+                if (has_gradient) slope[p] -= of_right[label[p]] * right;
+            }
+            const Values scale = weight * inverse;
+            Values* sums = &power_sums[i * v.channels];
+            const bool is_square = v.powers[i] == 2;
+            for (int64_t c = 0; c < v.channels; ++c)
+                sums[c] += is_square ? (parts[c] * inverse) * (parts[c] * scale) : parts[c] * scale;
+            if (!has_gradient) continue;
+            const T* factors = table(v.overlap_slopes, 2 * i + 1);
+            for (int64_t c = 0; c < v.channels; ++c)
+                slopes[c] += factors[c] * (is_square ? 2 * parts[c] * scale : weight);
+        }
+        if (++unsaid == PIXELS) say_powers();
+        if (!has_gradient) return;
+        Values mean{};
+        for (int64_t c = 0; c < v.channels; ++c) mean += slopes[c] * parts[c];
+        factor = (slope - mean * inverse) * inverse;
+    }
+
+    void say_powers() {
+        unsaid = 0;
+        for (size_t i = 0; i < power_sums.size(); ++i)
+            for (int64_t lane = 0; lane < LANES; ++lane)
+                this->found_powers[i] += static_cast<double>(power_sums[i][lane]);
+        clear(power_sums);
+    }
+};
+
+// COUNT vectors hold the channels of a pixel, or any number where it is 0.
+template <typename T, int COUNT> class Rows : Sums<T> {
+    using Base = Sums<T>;
+    using typename Base::Row;
+    using typename Base::Values;
+    using Base::clear, Base::has_gradient, Base::LANES, Base::table, Base::v;
+    using Integer = std::conditional_t<std::is_same_v<T, float>, int32_t, int64_t>;
+    using Integers = typename Vector<Integer, BYTES>::Type;
+
+    const int64_t any_vectors, length;
     bool lower_has_some = false;
     // Rows of the source, `upper` and `lower`, and what lies between them; the gradient of each.
     Row upper, lower, between, of_upper, of_lower, of_between;
@@ -133,14 +360,10 @@ template <typename T, int COUNT> class Rows {
     Row slopes;
     Integers lanes;
     int64_t unsaid = 0;
-    // Of its own, as a neighbour in memory may belong to another core.
-    std::vector<double> found;
-    double *wrong, *correct, *valid, *counted, *mean_sums, *right_sums, *found_powers;
 
   public:
     explicit Rows(const Visit& visit)
-        : v(visit), any_vectors((v.channels + LANES - 1) / LANES), length(any_vectors * LANES),
-          has_gradient(v.gradient != nullptr) {
+        : Base(visit), any_vectors((v.channels + LANES - 1) / LANES), length(any_vectors * LANES) {
         const int64_t size = vectors() * v.low_width;
         for (Row* row : {&upper, &lower, &between}) row->resize(size);
         if (has_gradient)
@@ -155,14 +378,6 @@ template <typename T, int COUNT> class Rows {
         if (has_gradient)
             for (int64_t i = 0; i < v.overlaps; ++i)
                 std::memcpy(&power_slopes[i * vectors()], table(v.overlap_slopes, 2 * i + 1), v.channels * sizeof(T));
-        found.resize(3 + 2 * v.channels + v.means + 2 * v.overlaps * v.channels);
-        wrong = found.data();
-        correct = wrong + 2;
-        valid = correct + 1;
-        counted = valid + v.channels;
-        mean_sums = counted + v.channels;
-        right_sums = mean_sums + v.means;
-        found_powers = right_sums + v.overlaps * v.channels;
     }
 
     void visit() {
@@ -182,15 +397,11 @@ template <typename T, int COUNT> class Rows {
             say_powers();
         }
         advance(place, v.low_height);
-        std::copy(found.begin(), found.end(), v.found);
+        this->say();
     }
 
   private:
     int64_t vectors() const { return COUNT > 0 ? COUNT : any_vectors; }
-
-    const T* table(const void* tables, int64_t number) const {
-        return static_cast<const T*>(tables) + number * v.channels;
-    }
 
     bool has_next(int64_t place) const { return place + 1 < v.low_height; }
 
@@ -248,8 +459,6 @@ template <typename T, int COUNT> class Rows {
 
     static Values lowest() { return Values{} + std::numeric_limits<T>::lowest() / 4; }
 
-    static void clear(Row& values) { std::fill(values.begin(), values.end(), Values{}); }
-
     // The gradient of a row between two others is theirs.
     void fold(T share) {
         lower_has_some = true;
@@ -264,19 +473,11 @@ template <typename T, int COUNT> class Rows {
     bool pixels(int64_t y, const Row& row, Row& of_row) {
         const int64_t* labels = v.labels + y * v.width;
         const T* shares = static_cast<const T*>(v.column_shares);
-        T* surprises = v.mode == ALL ? nullptr : static_cast<T*>(v.surprise) + y * v.width;
+        T* surprises = this->surprises(y);
         bool any = false;
         for (int64_t x = 0; x < v.width; ++x) {
             const int64_t label = labels[x];
-            if (label == v.ignored || label < 0 || label >= v.channels) {
-                if (label != v.ignored) {
-                    wrong[0] = 1;
-                    wrong[1] = static_cast<double>(label);
-                }
-                if (v.mode == LOOK) surprises[x] = -1;
-                continue;
-            }
-            if (v.mode == CHOSEN && !chosen(surprises[x])) continue;
+            if (!this->is_wanted(label, surprises, x)) continue;
             const int64_t i = some.size++;
             some.x[i] = x;
             some.label[i] = label;
@@ -286,8 +487,6 @@ template <typename T, int COUNT> class Rows {
         }
         return settle(surprises, of_row) || any;
     }
-
-    bool chosen(T surprise) const { return !(surprise < v.lower || surprise >= v.upper); }
 
     // The exponentials of the logits of a pixel less its highest one, their sum, and how far the true one is behind.
     void softmax(int64_t i, const Values* near) {
@@ -322,23 +521,13 @@ template <typename T, int COUNT> class Rows {
         bool any = false;
         for (int64_t i = 0; i < some.size; ++i) {
             const int64_t label = some.label[i];
-            T surprise = logarithms[i] + some.behind[i];
-            if (v.mode != CHOSEN) {
-                valid[label] += 1;
-                *correct += some.behind[i] <= 0;
-            }
-            if (v.mode == LOOK) {
-                // What is no number is as hard as can be.
-                T& ranked = surprises[some.x[i]];
-                ranked = surprise >= 0 ? surprise : std::numeric_limits<T>::infinity();
-                if (!chosen(ranked)) {
-                    some.label[i] = -1;
-                    continue;
-                }
+            const T surprise = logarithms[i] + some.behind[i];
+            if (!this->counts(label, surprise, some.behind[i], surprises, some.x[i])) {
+                some.label[i] = -1;
+                continue;
             }
             any = true;
-            counted[label] += 1;
-            some.slope[i] = means(label, surprise);
+            some.slope[i] = this->means(label, surprise);
         }
         if (v.overlaps > 0 || has_gradient)
             for (int64_t i = 0; i < some.size; ++i) {
@@ -348,29 +537,6 @@ template <typename T, int COUNT> class Rows {
             }
         some.size = 0;
         return any;
-    }
-
-    // The losses that are a function of the surprise, and the slope of all of them.
-    T means(int64_t label, T surprise) {
-        T slope = 0;
-        for (int64_t i = 0; i < v.means; ++i) {
-            const T weight = table(v.mean_weights, i)[label];
-            T value = surprise, of_value = 1;
-            if (v.gammas[i] != 0) fade(surprise, static_cast<T>(v.gammas[i]), value, of_value);
-            mean_sums[i] += static_cast<double>(weight * value);
-            if (has_gradient) slope += static_cast<const T*>(v.mean_slopes)[i] * weight * of_value;
-        }
-        return slope;
-    }
-
-    // (1 - p)^gamma s and its derivative in s = -log p. A power below one has an infinite slope at zero, where that of
-    // the product is zero: the least of numbers keeps such pixels out.
-    static void fade(T surprise, T gamma, T& value, T& slope) {
-        const T least = std::numeric_limits<T>::min(), difference = -std::expm1(-surprise);
-        const T wrong = difference < least ? least : difference;
-        const T power = gamma == 2 ? wrong * wrong : std::pow(wrong, gamma);
-        value = power * surprise;
-        slope = power * (1 + gamma * (1 - wrong) * surprise / wrong);
     }
 
     // The sums of each class, and the slopes of the probabilities.
@@ -386,7 +552,7 @@ template <typename T, int COUNT> class Rows {
                 for (int64_t k = 0; k < vectors(); ++k) sums[k] += own[k] * scale;
             else
                 for (int64_t k = 0; k < vectors(); ++k) sums[k] += (own[k] * inverse) * (own[k] * scale);
-            right_sums[i * v.channels + label] += static_cast<double>(weight * right);
+            this->right_sums[i * v.channels + label] += static_cast<double>(weight * right);
             if (!has_gradient) continue;
             some.slope[pixel] -= table(v.overlap_slopes, 2 * i)[label] * weight * right;
             const Values* factors = &power_slopes[i * vectors()];
@@ -403,7 +569,7 @@ template <typename T, int COUNT> class Rows {
         const T* sums = reinterpret_cast<const T*>(power_sums.data());
         for (int64_t i = 0; i < v.overlaps; ++i)
             for (int64_t c = 0; c < v.channels; ++c)
-                found_powers[i * v.channels + c] += static_cast<double>(sums[i * length + c]);
+                this->found_powers[i * v.channels + c] += static_cast<double>(sums[i * length + c]);
         clear(power_sums);
     }
 
@@ -437,6 +603,7 @@ template <typename T, int COUNT> void visit(const Visit& visit) {
 }
 
 template <typename T> void visit(const Visit& rows) {
+    if (rows.is_same) return Direct<T>(rows).visit();
     switch ((rows.channels * static_cast<int64_t>(sizeof(T)) + BYTES - 1) / BYTES) {
         case 1: return visit<T, 1>(rows);
         case 2: return visit<T, 2>(rows);

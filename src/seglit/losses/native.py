@@ -23,7 +23,8 @@ class Visit(ctypes.Structure):
     `row_places` and `row_shares` are the lower neighbour of each row in the source and how far it is on the way to the
     next, and so for columns. Mode `LOOK` writes `surprise`, `CHOSEN` reads it; `lower` and `upper` are those of
     `Choice`, and no number where there is none. The gradient's first row is that of row `first` of the source; it is
-    written where it `is_fresh`, else added to. `found` begins with whether a label is no class, and which; then come
+    written where it `is_fresh`, else added to. `is_same` says that nothing is resized.
+    `found` begins with whether a label is no class, and which; then come
     `Sums`, one after the other, the first sums of all overlaps before the second.
     """
 
@@ -57,6 +58,7 @@ class Visit(ctypes.Structure):
         ("gradient", POINTER),
         ("gradient_stride", NUMBERS),
         ("is_fresh", NUMBERS),
+        ("is_same", NUMBERS),
         ("found", POINTER),
     )
 
@@ -122,6 +124,7 @@ class NativeKernel:
                 powers=powers.data_ptr(),
                 mean_weights=weights[0].data_ptr(),
                 overlap_weights=weights[1].data_ptr(),
+                is_same=rows.is_same and columns.is_same,
                 found=found[number].data_ptr(),
             )
             if choice is not None:
