@@ -14,9 +14,9 @@ from seglit.losses.loss import Loss
 pytestmark = pytest.mark.skipif(native.native() is None, reason="no compiler here")
 
 
-def draw(channels: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def draw(channels: int, dtype: torch.dtype = torch.float64, size: tuple[int, int] = (5, 7)) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(channels)
-    logits = 4 * torch.randn(2, channels, 5, 7, generator=generator, dtype=torch.float64)
+    logits = 4 * torch.randn(2, channels, *size, generator=generator, dtype=torch.float64)
     labels = torch.randint(0, channels, (2, 20, 28), generator=generator)
     labels[torch.rand(2, 20, 28, generator=generator) < 0.2] = 255
     return logits.to(dtype).requires_grad_(), labels
@@ -40,14 +40,28 @@ def stepped(head: HeadCriterion, logits: Tensor, labels: Tensor, *, tiled: bool)
 
 @pytest.mark.parametrize("channels", [2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 150])
 @pytest.mark.parametrize("sampler", [None, OHEMPixelSampler(0.2, 300)], ids=["all", "ohem"])
-def test_any_number_of_channels(channels: int, sampler: OHEMPixelSampler | None) -> None:
+@pytest.mark.parametrize("size", [(5, 7), (20, 28)], ids=["resized", "as they lie"])
+def test_any_number_of_channels(channels: int, sampler: OHEMPixelSampler | None, size: tuple[int, int]) -> None:
     """Of which some fill the vectors of the processor and some do not."""
     head = HeadCriterion(losses(channels), sampler)
-    logits, labels = draw(channels)
+    logits, labels = draw(channels, size=size)
     terms, gradient = stepped(head, logits, labels, tiled=True)
     expected, its_gradient = stepped(head, logits, labels, tiled=False)
     assert_close(terms, expected, rtol=1e-12, atol=1e-14, equal_nan=True)
     assert_close(gradient, its_gradient, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_void_may_be_no_number(bad: float) -> None:
+    """Where nothing is resized, no other pixel sees it."""
+    head = HeadCriterion(losses(3))
+    logits, labels = draw(3, size=(20, 28))
+    expected, its_gradient = stepped(head, logits, labels, tiled=True)
+    void = (labels == 255)[:, None].expand_as(logits)
+    spoilt = logits.detach().masked_fill(void, bad).requires_grad_()
+    terms, gradient = stepped(head, spoilt, labels, tiled=True)
+    assert_close(terms, expected, rtol=0, atol=0, equal_nan=True)
+    assert_close(gradient, its_gradient, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("channels", [2, 19, 150])
