@@ -9,19 +9,16 @@ black. A colour is taken for the nearest of the six up to a distance of 8 grey v
 have such; any other stops.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
+from aerial import read_pair, to_labels, write_windows
 from preparation import (
     arguments_of,
     check_count,
     check_pairs,
     matching,
     readable_errors,
-    save_mask,
     track,
     unpacked,
     write_folder,
@@ -61,65 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
 
 
-def prepare(name: str, images: Path, labels: Path, folder: Path, any_count: bool) -> str:
+def prepare(name: str, images: Path, label_source: Path, folder: Path, any_count: bool) -> str:
     """Write the windows of all tiles."""
     counts = {"train": 0, "val": 0}
-    with unpacked(images) as image_files, unpacked(labels) as label_files:
+    with unpacked(images) as image_files, unpacked(label_source) as label_files:
         tiles = matching(image_files, NAMES[name][0], "images", images)
-        masks = matching(label_files, NAMES[name][1], "labels", labels)
+        masks = matching(label_files, NAMES[name][1], "labels", label_source)
         check_pairs(tiles, masks)
         check_count(len(tiles), TILES[name], "tiles", any_count)
         for tile in track(sorted(tiles), "tiles"):
             split = "train" if tile in TRAINING[name] else "val"
-            image, mask = read(tiles[tile]), to_labels(read(masks[tile]), masks[tile])
-            if image.shape[:2] != mask.shape:
-                raise ValueError(f"{tiles[tile]}: is {image.shape[:2]}, but its label {masks[tile]} is {mask.shape}")
-            for top, left in windows(*mask.shape):
-                place = (slice(top, top + SIZE), slice(left, left + SIZE))
-                target = folder / "images" / split / f"{tile}_{top}_{left}.png"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(image[place]).save(target)
-                save_mask(folder / "masks" / split / target.name, mask[place])
-                counts[split] += 1
+            image, colours = read_pair(tiles[tile], masks[tile])
+            labels = to_labels(colours, masks[tile], (*COLOURS, (0, 0, 0)), TOLERANCE)
+            labels[labels == len(COLOURS)] = VOID
+            counts[split] += write_windows(image, labels, folder, split, tile, SIZE, STEP)
     return f"{counts['train']} training and {counts['val']} validation windows of {len(tiles)} tiles"
-
-
-def read(path: Path) -> np.ndarray:
-    """Three channels of 8 bits."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def to_labels(colours: np.ndarray, path: Path) -> np.ndarray:
-    """Classes by colour.
-
-    Raises:
-        ValueError: names the file, the pixel and the colour that is none.
-    """
-    labels = np.full(colours.shape[:2], len(COLOURS) + 1, np.uint8)
-    for label, colour in enumerate((*COLOURS, (0, 0, 0))):
-        near = (np.abs(colours.astype(np.int16) - colour) <= TOLERANCE).all(-1)
-        labels[near] = label
-    unknown = np.argwhere(labels == len(COLOURS) + 1)
-    if len(unknown):
-        row, column = unknown[0].tolist()
-        colour = colours[row, column].tolist()
-        raise ValueError(f"{path}: row {row}, column {column} has the colour {colour}, which is no class's")
-    labels[labels == len(COLOURS)] = VOID
-    return labels
-
-
-def windows(height: int, width: int) -> Iterator[tuple[int, int]]:
-    """Top left corners of windows that cover the tile."""
-    for top in starts(height):
-        for left in starts(width):
-            yield top, left
-
-
-def starts(length: int) -> list[int]:
-    """Where windows begin along one side; the last is shifted back inside."""
-    last = max(length - SIZE, 0)
-    return sorted({*range(0, last + 1, STEP), last})
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ READY = {
     "dsb2018": ("images/{split}/{name}.png", "masks/{split}/{name}.png", ("train", "val", "test"), (0, 1)),
     "folder": ("images/{split}/{name}.png", "masks/{split}/{name}.png", ("train", "val", "test"), (0, 1, 2, 255)),
     "hrf": ("images/{split}/{name}.jpg", "masks/{split}/{name}.png", ("train", "val"), (0, 1)),
+    "isaid": ("images/{split}/{name}.png", "masks/{split}/{name}.png", ("train", "val"), (0, 15)),
     "isbi2012": ("images/{split}/{name}.png", "masks/{split}/{name}.png", ("train", "val"), (0, 1)),
     "loveda": (
         "{split}/Urban/images_png/{name}.png",

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+import aerial
 import preparation
 import prepare_dsb2018
+import prepare_isaid
 import prepare_isbi2012
 import prepare_isprs
 import prepare_pascal_context
@@ -173,10 +175,32 @@ def test_isprs(name: str, numbers: list[int], tmp_path: Path, capsys: pytest.Cap
 
 
 def test_windows_cover_the_tile() -> None:
-    assert prepare_isprs.starts(512) == [0]
-    assert prepare_isprs.starts(300) == [0]
-    assert prepare_isprs.starts(1000) == [0, 256, 488]
-    assert prepare_isprs.starts(1024) == [0, 256, 512]
+    assert aerial.starts(512, 512, 256) == [0]
+    assert aerial.starts(300, 512, 256) == [0]
+    assert aerial.starts(1000, 512, 256) == [0, 256, 488]
+    assert aerial.starts(1024, 512, 256) == [0, 256, 512]
+
+
+def test_isaid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = checker(list(range(16)), 1000, 700)
+    colours = np.array(prepare_isaid.COLOURS, np.uint8)[expected]
+    for split, tiles in {"train": ("P0000", "P0002"), "val": ("P0003",)}.items():
+        for tile in tiles:
+            save(tmp_path / split / "images" / f"{tile}.png", noise(0, 1000, 700, 3))
+            save(tmp_path / split / "labels" / f"{tile}_instance_color_RGB.png", colours)
+    sources = [tmp_path / split / kind for split in ("train", "val") for kind in ("images", "labels")]
+    assert "training images: found 2, but the set has 1411" in refused(
+        capsys, prepare_isaid, *sources, tmp_path / "isaid"
+    )
+    prepare_isaid.main([*map(str, sources), str(tmp_path / "isaid"), "--any-count"])
+    data = module("isaid", tmp_path / "isaid")
+    assert counts(data) == [4, 2]
+    windows = data.samples("train")
+    place = [pair.name for pair in windows.pairs].index("P0002_104_0")
+    image, labels = windows[place][:2]
+    assert np.array_equal(image, noise(0, 1000, 700, 3)[104:])
+    assert np.array_equal(labels, expected[104:])
+    assert [tuple(colour) for colour in data.palette] == [*prepare_isaid.COLOURS]
 
 
 def write_voc(voc: Path, year_lists: str, **lists: list[str]) -> None:
