@@ -116,6 +116,10 @@ class LabelTable:
             return cv2.LUT(raw, self._table[:256])
         return np.take(self._table, raw)
 
+    def meanings(self, raw: Integer[np.ndarray, " values"]) -> list[int | None]:
+        """The label of each raw value, 0 to 65535; None where it means nothing."""
+        return [int(self._labels[value]) if self._known[value] else None for value in raw.tolist()]
+
     def _is_plainly_known(self, raw: UInt8[np.ndarray, "height width"]) -> bool:
         """Whether all values are known, five times as quick as a histogram; False where that would show it alone."""
         if self._known_beyond.size > 1:

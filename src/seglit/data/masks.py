@@ -57,8 +57,15 @@ class MaskReader:
             DataError: If the file cannot be read, holds something else than `mask_format` says, or has a
                 value or colour that means nothing: names the file, the first such pixel and the mend.
         """
-        raw = _read_indices(path) if self.colours is None else _read_colours(path, self.colours)
-        return self.table(raw, path)
+        return self.table(self.raw(path), path)
+
+    def raw(self, path: Path) -> UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"]:
+        """The raw values in the file, which the table turns into labels.
+
+        Raises:
+            DataError: If the file cannot be read, or holds something else than `mask_format` says.
+        """
+        return read_indices(path) if self.colours is None else _read_colours(path, self.colours)
 
     @property
     def identity(self) -> bytes:
@@ -66,7 +73,12 @@ class MaskReader:
         return repr(self.colours).encode() + self.table.identity
 
 
-def _read_indices(path: Path) -> UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"]:
+def read_indices(path: Path) -> UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"]:
+    """The values in a file of one channel of 1 to 16 bits; of a palette file the indices.
+
+    Raises:
+        DataError: If the file cannot be read, or holds something else.
+    """
     try:
         # Not by its name: Pillow would map the file into memory, and cut the rows of a turned TIFF at wrong places.
         with path.open("rb") as stream, Image.open(stream) as file:

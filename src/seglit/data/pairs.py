@@ -67,14 +67,9 @@ def find_pairs(root: Path, split: str, layout: Layout) -> list[Pair]:
         DataError: If a folder, the split file, an image that it lists or a mask is missing, if there is no
             image, or if two files have the same name: says which, and what there is instead.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; {_what_there_is(root)}")
-    images = _find_files(root, layout.images.replace(SPLIT, split), f"images of split {split!r}")
-    masks = _find_files(root, layout.masks.replace(SPLIT, split), f"masks of split {split!r}")
-    if layout.split_file is None:
-        names = sorted(images)
-    else:
-        names = _read_split_file(root, root / layout.split_file.replace(SPLIT, split), images)
+    images = find_images(root, split, layout)
+    masks = find_masks(root, split, layout)
+    names = names_of_split(root, split, layout, images)
     missing = [name for name in names if name not in masks]
     if missing:
         example = next(iter(masks.values()))
@@ -86,7 +81,43 @@ def find_pairs(root: Path, split: str, layout: Layout) -> list[Pair]:
     return [Pair(name, images[name], masks[name]) for name in names]
 
 
+def find_images(root: Path, split: str, layout: Layout) -> dict[str, Path]:
+    """The image files that are found for a split, by name; with a split file, those of other splits among them.
+
+    Raises:
+        DataError: If a folder is missing, there is no image, or two have one name.
+    """
+    return _find_files(root, layout.images.replace(SPLIT, split), f"images of split {split!r}")
+
+
+def find_masks(root: Path, split: str, layout: Layout) -> dict[str, Path]:
+    """The mask files that are found for a split, by name; there may be some without an image.
+
+    Raises:
+        DataError: If a folder is missing, there is no mask, or two have one name.
+    """
+    return _find_files(root, layout.masks.replace(SPLIT, split), f"masks of split {split!r}")
+
+
+def names_of_split(root: Path, split: str, layout: Layout, images: dict[str, Path]) -> list[str]:
+    """The names of the images that a split has, in its order: as its split file lists them, else all of `images`.
+
+    Raises:
+        DataError: If the split file is missing, empty, lists what is no image, or an image twice.
+    """
+    if layout.split_file is None:
+        return sorted(images)
+    return _read_split_file(root, root / layout.split_file.replace(SPLIT, split), images)
+
+
+def searched_folder(root: Path, pattern: str) -> Path:
+    """The folder below which files for a pattern, without `{split}`, are looked for."""
+    return root / _compiled(pattern)[0]
+
+
 def _find_files(root: Path, pattern: str, purpose: str) -> dict[str, Path]:
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; {_what_there_is(root)}")
     folder, expression = _compiled(pattern)
     top = root / folder
     if not top.is_dir():
