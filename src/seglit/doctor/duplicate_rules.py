@@ -1,0 +1,158 @@
+"""Pictures that are there more than once: in one split, in two, or with labels that contradict each other."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from seglit.data.images import read_image
+from seglit.doctor.findings import Finding, Place, finding
+from seglit.doctor.survey import Item, Survey
+
+ALIKE = 6
+"""Of 64 bits of a look, so many may differ between two that are compared pixel by pixel."""
+CLOSE = ((24, 8.0), (64, 24.0))
+"""Longer side of a small version, and the largest difference there, of grey values over 3 x 3 pixels, of one picture.
+
+Encoding as JPEG of quality 40 makes at most 5 and 15 of it, halving and doubling at most 6 and 21, while frames of CamVid
+a fifteenth of a second apart, in a car that hardly moves, differ by 10 and 26.
+"""
+CORRELATION = 0.97
+"""Below that, a small difference is one between two images that show next to nothing."""
+PLAIN = 2.0
+"""Images that vary less, in grey values, have no look."""
+ROWS = 1024
+OBJECTS = 3
+"""A mask of fewer objects may be the same as another by chance."""
+
+
+class Shown(NamedTuple):
+    """An item and the part that it is of."""
+
+    part: str
+    item: Item
+
+
+def duplicate_findings(known: Survey) -> list[Finding]:
+    """All of them. Pictures are compared as decoded, and by looks, which a new encoding or size leaves as it is."""
+    shown = [Shown(part, item) for part, items in known.parts.items() for item in items if not item.image.error]
+    groups: dict[str, list[Shown]] = {}
+    for one in shown:
+        groups.setdefault(one.item.image.pixels, []).append(one)
+    pairs = [(group[0], other) for group in groups.values() for other in group[1:]]
+    unique = [group[0] for group in groups.values()]
+    pairs += [(a, b) for a, b in similar_looks(unique) if is_one_picture(a.item, b.item)]
+    across = [(a, b) for a, b in pairs if a.part != b.part]
+    within = [(a, b) for a, b in pairs if a.part == b.part]
+    odd = [(a, b) for a, b in within if contradict(a.item, b.item)]
+    return [
+        *finding(
+            "leakage",
+            "pictures of the training split are in another, too, or those of validation in the test: "
+            "the score is better than it ought to be",
+            "take each out of one of the splits",
+            [Place(b.item.pair.image, value=relation(a, b)) for a, b in across],
+        ),
+        *finding(
+            "contradiction",
+            "one picture has two masks that differ",
+            "keep the right one",
+            [Place(b.item.pair.mask, value=f"another than {a.item.pair.mask}") for a, b in odd],
+        ),
+        *finding(
+            "duplicate",
+            "pictures are there more than once in a split, and count as often",
+            "delete the copies, unless it is meant",
+            [Place(b.item.pair.image, value=relation(a, b)) for a, b in within if (a, b) not in odd],
+            fault=False,
+        ),
+        *one_mask_for_several(groups),
+    ]
+
+
+def relation(a: Shown, b: Shown) -> str:
+    """How the second is the first once more."""
+    first, second = a.item, b.item
+    if first.pair.image == second.pair.image:
+        return f"the file is in {a.part} and in {b.part}"
+    how = "is like" if first.image.pixels != second.image.pixels else "shows the very pixels of"
+    if (first.image.width, first.image.height) != (second.image.width, second.image.height):
+        how = "is another size of"
+    elif how == "is like":
+        how = "is another encoding of"
+    return f"{how} {first.pair.image}, of {a.part}"
+
+
+def contradict(a: Item, b: Item) -> bool:
+    """Whether two items of one picture, of one size, have masks that differ."""
+    same = a.image.pixels == b.image.pixels and not a.mask.error and not b.mask.error
+    return same and a.mask.labels != b.mask.labels
+
+
+def one_mask_for_several(groups: dict[str, list[Shown]]) -> list[Finding]:
+    """Masks with several objects that are the same for pictures that are not."""
+    seen: dict[str, Item] = {}
+    places = []
+    for (_, item), *_ in groups.values():
+        if item.mask.error or item.mask.objects < OBJECTS:
+            continue
+        other = seen.setdefault(item.mask.labels, item)
+        if other is not item:
+            places.append(Place(item.pair.mask, value=f"the same as {other.pair.mask}"))
+    return finding(
+        "mask-for-several",
+        "images that differ have one and the same mask",
+        "look at both; copy the right mask anew",
+        places,
+        fault=False,
+    )
+
+
+def similar_looks(shown: Sequence[Shown]) -> Iterator[tuple[Shown, Shown]]:
+    """Pairs that may be one picture, by look and shape."""
+    varied = [one for one in shown if max(one.item.image.std) >= PLAIN]
+    looks = np.array([one.item.image.look for one in varied], dtype=np.uint64)
+    for start in range(0, len(varied), ROWS):
+        differing = looks[start : start + ROWS, None] ^ looks[None]
+        bits = np.unpackbits(differing.view(np.uint8), axis=1).reshape(*differing.shape, 64).sum(-1, dtype=np.uint8)
+        for row, column in zip(*np.nonzero(bits <= ALIKE), strict=True):
+            a, b = varied[start + int(row)], varied[int(column)]
+            if start + row < column and same_shape(a.item, b.item):
+                yield a, b
+
+
+def same_shape(a: Item, b: Item) -> bool:
+    """Whether one may be the other, scaled: whether the ratios of their sides are equal up to rounding."""
+    sides = (a.image.width, a.image.height, b.image.width, b.image.height)
+    return abs(a.image.width * b.image.height - a.image.height * b.image.width) <= max(sides)
+
+
+def is_one_picture(a: Item, b: Item) -> bool:
+    """Whether two images are one picture, in another encoding or size: at two sizes they are the same all over."""
+    first, second = read_again(a.pair.image), read_again(b.pair.image)
+    height, width = min(first.shape[0], second.shape[0]), min(first.shape[1], second.shape[1])
+    for side, most in CLOSE:
+        scale = min(1.0, side / max(height, width))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        x, y = (cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32) for image in (first, second))
+        if cv2.blur(np.abs(x - y).max(2), (3, 3)).max() > most:
+            return False
+        if not np.corrcoef(x.ravel(), y.ravel())[0, 1] >= CORRELATION:
+            return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def read_again(path: Path) -> UInt8[np.ndarray, "_ _ 3"]:
+    """An image, no larger than is looked at."""
+    image = read_image(path)
+    # Twice what is compared, so that two sizes of a picture are still averaged in the end.
+    scale = 2 * CLOSE[-1][0] / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
