@@ -17,7 +17,9 @@ SMALL = 0.2
 THIN = 0.06
 """Where fewer pixels than that lie along a border, most are easy."""
 MUCH = 0.03
-"""A mean share of void that is much, and a spread over images that is."""
+"""A mean share of void that is much, and a difference between images that is."""
+WEB = 0.75
+"""Objects that are longer than this share of the image's shorter side are none that a crop should show whole."""
 ROUND = 32
 """Crops are multiples of this, as deep nets like them."""
 
@@ -96,7 +98,7 @@ def class_weight_advice(numbers: Numbers) -> Advice | None:
     return Advice(
         "+tricks=[class_weight]",
         f"{numbers.classes[high]} has {shares[high]:.1%} of the training pixels, {numbers.classes[low]} "
-        f"{shares[low]:.2%}, {ratio:.0f} times fewer; weights raise the recall of rare classes, and lower pixel accuracy",
+        f"{shares[low]:.2%}, {ratio:.0f} times fewer; weights raise the recall of rare ones and lower pixel accuracy",
     )
 
 
@@ -136,10 +138,12 @@ def void_advice(numbers: Numbers) -> Advice | None:
     shares = numbers.void.get("train", np.zeros(0))
     if not shares.size or shares.mean() < MUCH:
         return None
+    varies = shares.max() - shares.min() > MUCH
     return Advice(
         "+tricks=[avg_non_ignore]",
         f"{shares.mean():.1%} of the training pixels are void, from {shares.min():.1%} to {shares.max():.1%} an image; "
-        "divided by all pixels, an image with much void would count less",
+        + ("divided by all pixels, a batch with much void" if varies else "divided by all pixels, every batch")
+        + " would count less",
     )
 
 
@@ -165,11 +169,12 @@ def crop_advice(numbers: Numbers, crop: tuple[int, int]) -> Advice | None:
             counted[power] = counted.get(power, 0) + count
     long = typical(counted, 0.9)
     wanted = min(multiple(1.5 * long), side) if long == long else 0
-    if long > min(crop) and wanted > min(crop):
+    # What reaches through most of an image is no object but a web, as vessels are, of which any part will do.
+    if min(crop) < long <= WEB * min(width, height) and wanted > min(crop):
         return Advice(
             f"data.train_transforms.crop.height={wanted}",
-            f"one object in ten is longer than about {long:.0f} pixels, and a crop of {crop[1]} x {crop[0]} never shows "
-            "it whole; mind the memory",
+            f"many objects are about {long:.0f} pixels long, and a crop of {crop[1]} x {crop[0]} never shows one; "
+            "mind the memory",
         )
     return None
 

@@ -76,7 +76,7 @@ def occurrence_findings(known: Survey, numbers: Numbers) -> list[Finding]:
         ),
         *finding(
             "class-absent",
-            "classes occur in no mask; they get no weight of their own by class_weight: auto, and only take pixels away",
+            "classes occur in no mask; no weight by class_weight: auto is measured for them",
             "correct data.num_classes and data.classes, or data.label_map",
             kinds.get("class-absent", []),
             fault=False,

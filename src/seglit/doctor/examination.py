@@ -57,7 +57,7 @@ def examine(
     findings += file_findings(known)
     labels = label_findings(known)
     findings += labels
-    if not any(one.fault for one in labels):
+    if not any(one.fault or one.kind == "zero-never-occurs" for one in labels):
         # Of labels that are misread, shares say nothing.
         findings += class_findings(known, numbers)
     findings += [*duplicate_findings(known), *settings_findings(known, numbers, model)]

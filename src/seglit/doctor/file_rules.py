@@ -11,6 +11,8 @@ from seglit.data.images import read_image
 from seglit.doctor.findings import Finding, Place, finding
 from seglit.doctor.survey import Item, Survey
 
+DEEP = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")
+"""Pillow's modes of more than 8 bits."""
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that change width and height."""
 TURNS = {
@@ -38,14 +40,22 @@ def image_findings(known: Survey) -> list[Finding]:
     def images(chosen: Callable[[Item], bool], value: Callable[[Item], str | None] = lambda item: None) -> list[Place]:
         return [Place(item.pair.image, value=value(item)) for item in items if chosen(item)]
 
-    deep = "values of type"
+    def deep(item: Item) -> bool:
+        return item.image.header.mode in DEEP or "values of type" in (item.image.error or "")
+
+    def broken(item: Item) -> bool:
+        return item.image.error is None and item.image.header.damage is not None
+
+    def cut(item: Item) -> bool:
+        return broken(item) and "truncated" in str(item.image.header.damage)
+
     return [
         *finding(
             "image-unreadable",
             "images that cannot be read",
             "get the files anew, or take them and their masks out",
             images(
-                lambda item: item.image.error is not None and deep not in item.image.error,
+                lambda item: item.image.error is not None and not deep(item),
                 lambda item: f"{item.image.error} ({item.image.header.damage or 'of a kind that is not known'})",
             ),
         ),
@@ -53,16 +63,20 @@ def image_findings(known: Survey) -> list[Finding]:
             "image-not-8-bit",
             "images with more than 8 bits a channel",
             "scale them from the range that they use to 0 .. 255, and save them anew",
-            images(lambda item: deep in (item.image.error or ""), lambda item: item.image.error),
+            images(lambda item: item.image.error is not None and deep(item), lambda item: item.image.error),
         ),
         *finding(
             "image-damaged",
-            "images are cut short or damaged; what is missing would be trained on as grey or black",
+            "images are cut short; what is missing would be trained on as grey or black",
             "get the files anew, or take them and their masks out",
-            images(
-                lambda item: item.image.error is None and item.image.header.damage is not None,
-                lambda item: item.image.header.damage,
-            ),
+            images(cut, lambda item: item.image.header.damage),
+        ),
+        *finding(
+            "image-damaged",
+            "images are damaged where training does not look, but other programs refuse them",
+            "get the files anew",
+            images(lambda item: broken(item) and not cut(item), lambda item: item.image.header.damage),
+            fault=False,
         ),
         *finding(
             "image-transparent",

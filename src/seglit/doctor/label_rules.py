@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from seglit.data.datamodule import SegmentationDataModule
 from seglit.doctor.findings import Finding, Place, finding
 from seglit.doctor.survey import Item, Survey
@@ -129,7 +131,7 @@ def palette_order(data: SegmentationDataModule, items: list[Item]) -> list[Findi
         if not item.mask.colours:
             continue
         values = list(item.mask.values)
-        labels = data.read_mask.table.meanings(np_array(values))
+        labels = data.read_mask.table.meanings(np.array(values))
         shown = {
             value: (label, by_colour.get(tuple(colour)))
             for value, label, colour in zip(values, labels, item.mask.colours, strict=True)
@@ -153,13 +155,6 @@ def palette_order(data: SegmentationDataModule, items: list[Item]) -> list[Findi
 def name(data: SegmentationDataModule, label: int | None) -> str:
     """What a class is called."""
     return "nothing" if label is None else data.classes[label]
-
-
-def np_array(values: list[int]):  # type: ignore[no-untyped-def]
-    """An array of whole numbers."""
-    import numpy as np
-
-    return np.array(values, dtype=np.int64)
 
 
 def first(item: Item) -> tuple[int | None, int | None]:
@@ -189,7 +184,7 @@ def unknown_values(data: SegmentationDataModule, items: list[Item]) -> list[Find
         return []
     table, classes = data.read_mask.table, data.num_classes
     used = sorted(raw_values(items))
-    reduces = data.read_mask.table.meanings(np_array([0]))[0] == data.ignore_index != 0
+    reduces = data.read_mask.table.meanings(np.array([0]))[0] == data.ignore_index != 0
     listed = ", ".join(map(str, sorted(strangers)[:12]))
     if table.label_map is not None:
         more = ", ".join(f"{value}: {data.ignore_index}" for value in sorted(strangers)[:12])
@@ -269,7 +264,7 @@ def suspicious_values(data: SegmentationDataModule, items: list[Item]) -> list[F
     total = raw_values(items)
     used, void, classes = set(total), data.ignore_index, data.num_classes
     plain = data.read_mask.table.label_map is None and data.read_mask.colours is None
-    reduces = plain and data.read_mask.table.meanings(np_array([0]))[0] == void != 0
+    reduces = plain and data.read_mask.table.meanings(np.array([0]))[0] == void != 0
     whole = Place(data.root, value=f"values {', '.join(map(str, sorted(used)[:12]))}")
     if plain and classes == 2 and void == 255 and used == {0, 255}:
         return finding(
@@ -286,14 +281,6 @@ def suspicious_values(data: SegmentationDataModule, items: list[Item]) -> list[F
             "data.reduce_zero_label=false",
             [whole],
         )
-    if plain and not reduces and classes > 2 and used - {void} == set(range(1, classes)):
-        return finding(
-            "zero-never-occurs",
-            f"no mask has a 0, {name(data, 0)}: are the classes counted from 1?",
-            f"if so, data.reduce_zero_label=true data.num_classes={classes - 1}",
-            [whole],
-            fault=False,
-        )
     if 0 <= void < classes:
         share = sum(item.mask.pixels.get(void, 0) for item in items) / max(sum(total.values()), 1)
         return finding(
@@ -302,6 +289,14 @@ def suspicious_values(data: SegmentationDataModule, items: list[Item]) -> list[F
             "learnt of",
             "data.ignore_index=255, unless it is meant",
             [Place(data.root, value=void)],
+            fault=False,
+        )
+    if plain and not reduces and classes > 2 and used - {void} == set(range(1, classes)):
+        return finding(
+            "zero-never-occurs",
+            f"no mask has a 0, {name(data, 0)}: are the classes counted from 1?",
+            f"if so, data.reduce_zero_label=true data.num_classes={classes - 1}",
+            [whole],
             fault=False,
         )
     return []

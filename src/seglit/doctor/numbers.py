@@ -30,8 +30,8 @@ class Numbers:
     classes: list[str]
     pixels: dict[str, Int64[np.ndarray, " classes"]]
     images: dict[str, Int64[np.ndarray, " classes"]]
-    void: dict[str, Float64[np.ndarray, " images"]]
-    sizes: dict[str, Int64[np.ndarray, "images 2"]]
+    void: dict[str, Float64[np.ndarray, " _"]]
+    sizes: dict[str, Int64[np.ndarray, "_ 2"]]
     areas: list[Bins]
     sides: list[Bins]
     borders: float
@@ -100,14 +100,23 @@ def shares_of(pixels: Int64[np.ndarray, " classes"]) -> Float64[np.ndarray, " cl
     return pixels / total if total else np.full(len(pixels), np.nan)
 
 
+def middle(power: int) -> float:
+    """The geometric middle of a power of two; of the smallest, where 1 is alone, itself."""
+    return 2.0 ** (power + 0.5) if power else 1.0
+
+
 def typical(bins: Bins, share: float = 0.5) -> float:
-    """The size below which a share of objects is, to within its power of two; NaN without objects."""
-    total, seen = sum(bins.values()), 0
-    for power, count in sorted(bins.items()):
-        seen += count
-        if seen >= share * total:
-            # The geometric middle of its bin; of the smallest, where 1 is alone, itself.
-            return 2.0 ** (power + 0.5) if power else 1.0
+    """The size of objects up to which a share of all their pixels lies, to within its power of two; NaN without any.
+
+    So that specks do not count, of which there may be many more than of objects. Of areas; of lengths it is a share of
+    all lengths.
+    """
+    weights = {power: count * middle(power) for power, count in sorted(bins.items())}
+    total, seen = sum(weights.values()), 0.0
+    for power, weight in weights.items():
+        seen += weight
+        if seen >= share * total * (1 - 1e-12):
+            return middle(power)
     return float("nan")
 
 

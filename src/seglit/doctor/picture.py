@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from seglit.doctor.numbers import Numbers, shares_of
+from seglit.doctor.numbers import Numbers, middle, shares_of, typical
 from seglit.pictures import new_figure
 
 COLOURS = {"train": "tab:blue", "val": "tab:orange", "test": "tab:green"}
-QUARTILES = (0.1, 0.5, 0.9)
+QUANTILES = (0.1, 0.5, 0.9)
 
 
 def numbers_figure(
@@ -41,11 +41,14 @@ def draw_shares(axes: Axes, numbers: Numbers) -> None:
     """Bars of each class's share, on a logarithmic scale, as the rare ones matter."""
     height = 0.8 / max(len(numbers.pixels), 1)
     places = np.arange(len(numbers.classes))
-    for order, (part, pixels) in enumerate(numbers.pixels.items()):
-        shares = 100 * np.nan_to_num(shares_of(pixels))
+    everything = [100 * np.nan_to_num(shares_of(pixels)) for pixels in numbers.pixels.values()]
+    for order, (part, shares) in enumerate(zip(numbers.pixels, everything, strict=True)):
         axes.barh(places + order * height, shares, height, label=part, color=COLOURS[part], align="edge")
-    if any(pixels.any() for pixels in numbers.pixels.values()):
+    least = min((shares[shares > 0].min() for shares in everything if (shares > 0).any()), default=None)
+    if least is not None:
         axes.set_xscale("log")
+        # A bar has no length of its own on such a scale: the axis begins at a power of ten below all.
+        axes.set_xlim(10 ** np.floor(np.log10(least / 1.5)), 100)
     name_classes(axes, numbers.classes, places + 0.4)
     axes.set_xlabel("share of the pixels that are not void, %")
     axes.set_title("classes")
@@ -53,19 +56,20 @@ def draw_shares(axes: Axes, numbers: Numbers) -> None:
 
 
 def draw_objects(axes: Axes, numbers: Numbers, palette: Sequence[tuple[int, int, int]]) -> None:
-    """From the tenth to the ninetieth percentile of each class's objects, with the median."""
+    """In objects of which sizes the pixels of each class lie: a tenth in smaller ones, half, a tenth in larger ones."""
     for label, bins in enumerate(numbers.areas):
         if not bins:
             continue
-        powers = np.repeat(list(bins), list(bins.values()))
-        low, middle, high = np.quantile(powers, QUARTILES)
+        low, half, high = (typical(bins, share) for share in QUANTILES)
         colour = tuple(part / 255 for part in palette[label]) if palette else "0.6"
-        ends = 2.0 ** np.array([low, high + 1])
-        axes.barh(label, ends[1] - ends[0], 0.6, left=ends[0], color=colour, edgecolor="0.4", linewidth=0.5)
-        axes.plot([2 ** (middle + 0.5)] * 2, [label - 0.3, label + 0.3], color="black", linewidth=1.5)
-    axes.set_xscale("log", base=2)
+        axes.barh(label, 1.4 * high - low / 1.4, 0.6, left=low / 1.4, color=colour, edgecolor="0.4", linewidth=0.5)
+        axes.plot([half, half], [label - 0.3, label + 0.3], color="black", linewidth=2.5)
+        axes.plot([half, half], [label - 0.3, label + 0.3], color="white", linewidth=1)
+    axes.set_xscale("log")
+    largest = max((middle(max(bins)) for bins in numbers.areas if bins), default=1.0)
+    axes.set_xlim(0.5, 2 * largest)
     name_classes(axes, numbers.classes, np.arange(len(numbers.classes)))
-    axes.set_xlabel("pixels of a connected object; bar: 10th to 90th percentile, line: median")
+    axes.set_xlabel("pixels of the object that a pixel lies in; line: median")
     axes.set_title("objects")
 
 
@@ -75,15 +79,18 @@ def draw_sizes(axes: Axes, numbers: Numbers, crop: tuple[int, int] | None) -> No
         if not len(sizes):
             continue
         found, counts = np.unique(sizes, axis=0, return_counts=True)
-        axes.scatter(*found.T, s=20 + 200 * counts / counts.sum(), alpha=0.5, label=part, color=COLOURS[part])
+        axes.scatter(
+            found[:, 0], found[:, 1], s=20 + 200 * counts / counts.sum(), alpha=0.5, label=part, color=COLOURS[part]
+        )
     if crop is not None:
         axes.add_patch(Rectangle((0, 0), crop[1], crop[0], fill=False, linestyle="--", edgecolor="0.3", label="crop"))
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    largest = np.concatenate([*numbers.sizes.values(), np.array([crop[::-1] if crop else (1, 1)])]).max(0)
+    axes.set_xlim(0, 1.15 * largest[0])
+    axes.set_ylim(0, 1.15 * largest[1])
     axes.set_xlabel("width, pixels")
     axes.set_ylabel("height, pixels")
     axes.set_title("image sizes")
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="lower right", markerscale=0.5)
 
 
 def draw_void(axes: Axes, numbers: Numbers) -> None:
@@ -96,7 +103,7 @@ def draw_void(axes: Axes, numbers: Numbers) -> None:
         axes.set_yticks([])
     else:
         edges = np.linspace(0, most, 21)
-        axes.hist(list(shares.values()), edges, label=list(shares), color=[COLOURS[part] for part in shares])
+        axes.hist(list(shares.values()), edges.tolist(), label=list(shares), color=[COLOURS[part] for part in shares])
         axes.set_xlabel("void in an image, %")
         axes.set_ylabel("images")
         axes.legend(fontsize=8, frameon=False)

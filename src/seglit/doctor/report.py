@@ -76,12 +76,10 @@ class Report:
         parts: list[RenderableType] = []
         if self.numbers is not None:
             parts += [class_table(self.numbers), split_table(self.numbers), Text()]
-        for one in self.findings:
-            parts.append(finding_text(one))
-        for one in self.advice:
-            parts.append(Text.from_markup(f"[green]try[/] [bold]{escape(one.overrides)}[/]\n  {escape(one.reason)}"))
+        parts += [finding_text(one) for one in self.findings]
+        parts += [advice_text(one) for one in self.advice]
         remarks = len(self.findings) - len(self.faults)
-        end = f"{len(self.faults)} fault(s) that spoil training, {remarks} remark(s), {len(self.advice)} piece(s) of advice"
+        end = f"faults that spoil training: {len(self.faults)}; remarks: {remarks}; advice: {len(self.advice)}"
         return Group(*parts, Text(end, style="bold"))
 
 
@@ -99,13 +97,18 @@ def finding_text(one: Finding) -> Text:
     return text
 
 
+def advice_text(one: Advice) -> Text:
+    """A piece of advice with its reason."""
+    return Text.from_markup(f"[green]try[/] [bold]{escape(one.overrides)}[/]\n  {escape(one.reason)}")
+
+
 def class_table(numbers: Numbers) -> Table:
     """A row for each class: shares by split, images, objects and their size."""
     table = Table(title="classes; shares of the pixels that are not void", title_justify="left")
     table.add_column("class")
     for part in numbers.pixels:
         table.add_column(part, justify="right")
-    for column in ("images", "objects", "their pixels"):
+    for column in ("images", "objects", "typical pixels"):
         table.add_column(column, justify="right")
     shares = {part: shares_of(pixels) for part, pixels in numbers.pixels.items()}
     for label, name in enumerate(numbers.classes):

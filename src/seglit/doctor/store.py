@@ -6,7 +6,7 @@ import warnings
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import Any, Self
+from typing import Any
 
 from seglit.doctor.headers import Header
 from seglit.doctor.image_facts import ImageFacts
@@ -32,7 +32,7 @@ class Store:
         self.connection: sqlite3.Connection | None = None
         self.waiting = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Store":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Threads take turns by the lock.

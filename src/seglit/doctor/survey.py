@@ -69,7 +69,7 @@ def survey(
     ):
         # What Pillow has to say of a damaged file is among its facts.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        results = pool.map(lambda job: facts_of(*job, store), jobs)
+        results = pool.map(lambda job: facts_of(job[0], job[1], store), jobs)
         progress = track(results, "reading", len(jobs), console=Console(stderr=True), transient=True, disable=not show)
         found = dict(zip(((path, reader is None) for path, reader in jobs), progress, strict=True))
     return Survey(
