@@ -21,6 +21,7 @@ from seglit.train import run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMPOSING = ("python -m seglit.train", "python -m seglit.doctor")
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
@@ -72,13 +73,15 @@ def test_the_tutorial_to_the_letter(tmp_path: Path) -> None:
 
 
 def commands() -> list[str]:
-    """Every command line of seglit.train in a shell block, but for those of the tutorial, which are run."""
+    """Every command line of seglit.train and seglit.doctor in a shell block, but those of the tutorial, which are run."""
     found = []
     for page in PAGES:
         for language, _, text in blocks(page):
             if language in {"bash", "console"} and page.name != "tutorial.md":
                 lines = [line.removeprefix("$ ").split("   #")[0] for line in text.splitlines()]
-                found += [line for line in lines if line.startswith("python -m seglit.train")]
+                found += [
+                    line for line in lines if line.startswith(("python -m seglit.train", "python -m seglit.doctor"))
+                ]
     return found
 
 

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from doctor.planters import image, mask, picture, turn, write, write_clean
+from seglit.check import check
+from seglit.config import compose
 from seglit.data.datamodule import SegmentationDataModule
 from seglit.data.folder import FolderDataset
 from seglit.data.pairs import Pair
@@ -212,7 +214,12 @@ ORDINARY = ((120.0, 120.0, 120.0), (60.0, 60.0, 60.0))
 def test_advice_follows_the_numbers(changed: dict[str, object], overrides: list[str]) -> None:
     found = advice(numbers_like(**changed), {}, CROP, ORDINARY)
     assert [one.overrides for one in found] == overrides
-    assert all(one.reason for one in found)
+    for one in found:
+        assert one.reason
+        cfg = compose(
+            ["name=x", "output_dir=x", "data=folder", "data.root=x", "data.num_classes=3", *one.overrides.split()]
+        )
+        check(cfg)
 
 
 def test_what_is_on_is_not_advised() -> None:

@@ -68,7 +68,7 @@ def run(cfg: DictConfig) -> int:
         found = finding(
             "description", said or str(refused), mend or "correct classes.json", [Place(root / "classes.json")]
         )
-        report = Report(root, found, [], None, int(cfg.data.ignore_index))
+        report = Report(root, found, [], None)
     else:
         parts = PARTS if cfg.test_after_fit else PARTS[:2]
         report = examine(data, parts, model=content["model"], train_transforms=content["data"].get("train_transforms"))

@@ -63,7 +63,7 @@ def occurrence_findings(known: Survey, numbers: Numbers) -> list[Finding]:
         elif not trained:
             kinds.setdefault("class-absent", []).append(place)
         elif trained < FEW * pixels["train"].sum():
-            value = f"{name}, {trained} pixels in {int(numbers.images['train'][label])} image(s)"
+            value = f"{name}, {trained} pixel(s) in {int(numbers.images['train'][label])} image(s)"
             kinds.setdefault("class-nearly-empty", []).append(Place(known.data.root, value=value))
         elif "val" in elsewhere and not elsewhere["val"]:
             kinds.setdefault("class-not-validated", []).append(place)

@@ -51,7 +51,7 @@ def examine(
     palette = tuple(data.palette)
     pairs, findings = look_up(data, parts)
     if not any(pairs.values()):
-        return Report(data.root, findings, [], None, data.ignore_index, crop, palette)
+        return Report(data.root, findings, [], None, crop, palette)
     known = survey(data, pairs, cache, show)
     numbers = numbers_of(known)
     findings += file_findings(known)
@@ -65,4 +65,4 @@ def examine(
     given = (
         [] if any(one.fault for one in findings) else advice(numbers, model, train_transforms, (data.mean, data.std))
     )
-    return Report(data.root, findings, given, numbers, data.ignore_index, crop, palette)
+    return Report(data.root, findings, given, numbers, crop, palette)

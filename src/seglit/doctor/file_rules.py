@@ -56,14 +56,17 @@ def image_findings(known: Survey) -> list[Finding]:
             "get the files anew, or take them and their masks out",
             images(
                 lambda item: item.image.error is not None and not deep(item),
-                lambda item: f"{item.image.error} ({item.image.header.damage or 'of a kind that is not known'})",
+                lambda item: item.image.header.damage or item.image.error,
             ),
         ),
         *finding(
             "image-not-8-bit",
             "images with more than 8 bits a channel",
             "scale them from the range that they use to 0 .. 255, and save them anew",
-            images(lambda item: item.image.error is not None and deep(item), lambda item: item.image.error),
+            images(
+                lambda item: item.image.error is not None and deep(item),
+                lambda item: f"mode {item.image.header.mode or 'unknown'}",
+            ),
         ),
         *finding(
             "image-damaged",

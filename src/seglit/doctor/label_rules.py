@@ -147,7 +147,7 @@ def palette_order(data: SegmentationDataModule, items: list[Item]) -> list[Findi
     return finding(
         "palette-order",
         f"palette masks number their colours in an order of their own: {example}",
-        "convert them by colour: data.mask_format=color with data.mask_colors as in the palette reads RGB and palettes",
+        "renumber the files; or data.mask_format=color, which goes by the colours of data.palette",
         places,
     )
 

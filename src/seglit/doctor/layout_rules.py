@@ -27,7 +27,7 @@ def look_up(data: SegmentationDataModule, parts: Sequence[str]) -> tuple[dict[st
     found: list[Finding] = one_split_twice(data, parts)
     pairs: dict[str, list[Pair]] = {}
     for part in parts_read(data, parts):
-        pairs[part], problems = pairs_of(data, data.splits[part])
+        pairs[part], problems = pairs_of(data, part)
         found += problems
     return pairs, found
 
@@ -46,9 +46,10 @@ def one_split_twice(data: SegmentationDataModule, parts: Sequence[str]) -> list[
     )
 
 
-def pairs_of(data: SegmentationDataModule, split: str) -> tuple[list[Pair], list[Finding]]:
-    """The pairs of a split as far as there are any, and what is wrong."""
-    layout, root = data.layout, data.root
+def pairs_of(data: SegmentationDataModule, part: str) -> tuple[list[Pair], list[Finding]]:
+    """The pairs of a part as far as there are any, and what is wrong."""
+    layout, root, split = data.layout, data.root, data.splits[part]
+    otherwise = "; or name another data.test_split, or test_after_fit=false" if part == "test" else ""
     problems: list[Finding] = []
     tables: list[dict[str, Path]] = []
     for key, pattern, find in (("images", layout.images, find_images), ("masks", layout.masks, find_masks)):
@@ -56,12 +57,12 @@ def pairs_of(data: SegmentationDataModule, split: str) -> tuple[list[Pair], list
         try:
             tables.append(find(root, split, layout))
         except DataError as error:
-            kind = f"{key}-missing"
+            kind, mend = f"{key}-missing", f"add the files, or correct data.{key}{otherwise}"
             if ": two " in str(error):
-                kind = f"{key}-of-one-name"
+                kind, mend = f"{key}-of-one-name", f"delete or rename one of the two, or make data.{key} find one alone"
             elif folder.is_dir():
                 kind = f"no-{key}"
-            problems += refusal(kind, error, f"add the files, or correct data.{key}", folder)
+            problems += refusal(kind, error, mend, folder)
     if len(tables) < 2:
         return [], problems
     images, masks = tables
@@ -69,7 +70,7 @@ def pairs_of(data: SegmentationDataModule, split: str) -> tuple[list[Pair], list
         names = names_of_split(root, split, layout, images)
     except DataError as error:
         path = root / str(layout.split_file).replace(SPLIT, split)
-        return [], refusal("split-file", error, f"correct {path}, or data.split_file", path)
+        return [], refusal("split-file", error, f"correct {path}, or data.split_file{otherwise}", path)
     missing = [name for name in names if name not in masks]
     problems += without_mask(data, split, {name: images[name] for name in missing}, masks)
     # Where every split's masks lie in one folder, those of the others have no image here.
@@ -93,7 +94,7 @@ def pairs_of(data: SegmentationDataModule, split: str) -> tuple[list[Pair], list
 
 
 def refusal(kind: str, error: DataError, mend: str, place: Path) -> list[Finding]:
-    """What training would say, as a finding. The mend is its last words where it has any."""
+    """What training would say, as a finding."""
     return finding(kind, str(error), mend, [Place(place)])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from seglit.doctor.numbers import Numbers, middle, shares_of, typical
 from seglit.pictures import new_figure
@@ -106,6 +107,7 @@ def draw_void(axes: Axes, numbers: Numbers) -> None:
         axes.hist(list(shares.values()), edges.tolist(), label=list(shares), color=[COLOURS[part] for part in shares])
         axes.set_xlabel("void in an image, %")
         axes.set_ylabel("images")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize=8, frameon=False)
     axes.set_title("void")
 

@@ -1,6 +1,7 @@
 """The whole report: for people a text and a picture, for machines a file."""
 
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,6 @@ class Report:
         findings: Faults first.
         advice: What may help.
         numbers: Of the data set; None if it could not be read at all.
-        ignore_index: The label of void.
         crop: Height and width of crops, if they are known.
         palette: A colour for each class.
     """
@@ -42,7 +42,6 @@ class Report:
     findings: list[Finding]
     advice: list[Advice]
     numbers: Numbers | None
-    ignore_index: int
     crop: tuple[int, int] | None = None
     palette: tuple[tuple[int, int, int], ...] = ()
 
@@ -98,8 +97,9 @@ def finding_text(one: Finding) -> Text:
 
 
 def advice_text(one: Advice) -> Text:
-    """A piece of advice with its reason."""
-    return Text.from_markup(f"[green]try[/] [bold]{escape(one.overrides)}[/]\n  {escape(one.reason)}")
+    """A piece of advice with its reason, to be typed as it stands."""
+    words = shlex.join(one.overrides.split())
+    return Text.from_markup(f"[green]try[/] [bold]{escape(words)}[/]\n  {escape(one.reason)}")
 
 
 def class_table(numbers: Numbers) -> Table:

@@ -1,6 +1,6 @@
 """Arguments of the data set, and of the training, that its numbers speak against."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,7 @@ def settings_findings(known: Survey, numbers: Numbers, model: Mapping[str, Any] 
     found = finding(
         "normalisation-units",
         f"mean {list(data.mean)} and std {list(data.std)} are of images from 0 to 1, but images are from 0 to 255",
-        f"data.mean={[round(255 * value, 3) for value in data.mean]} "
-        f"data.std={[round(255 * value, 3) for value in data.std]}",
+        f"data.mean={listed(data.mean, 255)} data.std={listed(data.std, 255)}",
         [Place(data.root)] if units else [],
     )
     for part in ("val", "test"):
@@ -37,6 +36,11 @@ def settings_findings(known: Survey, numbers: Numbers, model: Mapping[str, Any] 
                 [Place(data.root, value=part)],
             )
     return found + weights_findings(known, numbers, model or {})
+
+
+def listed(numbers: Sequence[float], factor: float) -> str:
+    """Numbers times a factor, as Hydra reads them without quotes for the shell."""
+    return "[" + ",".join(f"{factor * number:g}" for number in numbers) + "]"
 
 
 def weights_findings(known: Survey, numbers: Numbers, model: Mapping[str, Any]) -> list[Finding]:
