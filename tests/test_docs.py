@@ -73,7 +73,7 @@ def test_the_tutorial_to_the_letter(tmp_path: Path) -> None:
 
 
 def commands() -> list[str]:
-    """Every command line of seglit.train and seglit.doctor in a shell block, but those of the tutorial, which are run."""
+    """Every command line that composes a configuration in a shell block, but those of the tutorial, which are run."""
     found = []
     for page in PAGES:
         for language, _, text in blocks(page):

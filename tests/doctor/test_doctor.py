@@ -1,16 +1,21 @@
 """The parts of an examination, each by what must be true of it."""
 
+import io
 import sqlite3
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from doctor.planters import image, mask, picture, turn, write, write_clean
+from seglit.build import built
 from seglit.check import check
 from seglit.config import compose
 from seglit.data.datamodule import SegmentationDataModule
@@ -28,6 +33,7 @@ from seglit.doctor.numbers import Numbers, typical
 from seglit.doctor.report import percent
 from seglit.doctor.store import Store, from_text
 from seglit.doctor.survey import Item, Survey
+from tiny_layouts import READY, write_layout
 
 
 @pytest.fixture
@@ -263,17 +269,49 @@ def test_class_weights_by_hand_are_compared_with_the_classes(
     assert sorted(one.kind for one in report.findings) == sorted([*kinds, "class-absent"])
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(("PNG", "JPEG", "TIFF", "BMP")),
+    changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255))),
+)
+def test_facts_are_found_of_whatever_is_in_a_file(
+    kind: str, changes: list[tuple[float, int]], data: SegmentationDataModule
+) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(picture(0, 24, 24)[1]).save(stream, kind)
+    content = bytearray(stream.getvalue())
+    for place, value in changes:
+        # Most of them in the header.
+        content[int(place**3 * len(content))] = value
+    path = data.root / f"odd.{kind.lower()}"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        facts = image_facts(path, bytes(content)), mask_facts(path, bytes(content), data.read_mask)
+    assert all((fact.error is None) == (fact.width * fact.height > 0) for fact in facts)
+
+
+@pytest.mark.parametrize("name", sorted(READY))
+def test_the_layout_of_every_shipped_set_is_read(name: str, tmp_path: Path) -> None:
+    cfg = compose(["name=x", "output_dir=x", f"data={name}", *write_layout(name, tmp_path)])
+    report = examine(built(cfg.data, "data"), ("train", "val"), show=False)
+    # Noise has few of the classes.
+    assert {one.kind for one in report.findings} <= {"class-absent", "class-not-validated", "mask-for-several"}
+    assert report.numbers is not None
+    assert all(pixels.any() for pixels in report.numbers.pixels.values())
+
+
 @pytest.mark.slow
 def test_looks_of_many_images_are_compared_in_seconds() -> None:
-    from seglit.doctor.duplicate_rules import Shown, similar_looks
+    from seglit.doctor.duplicate_rules import Shown, same_pictures
 
     random = np.random.default_rng(0)
     facts = [
-        ImageFacts("", Header(), None, 8, 8, "", int(look), (1.0,) * 3, (9.0,) * 3)
-        for look in random.integers(0, 1 << 63, 10_000)
+        ImageFacts("", Header(), None, 8, 8, "", int(look), tuple(map(float, mean)), (9.0,) * 3)
+        for look, mean in zip(random.integers(0, 1 << 63, 10_000), random.uniform(0, 255, (10_000, 3)), strict=True)
     ]
     nothing = MaskFacts("", Header(), error="not looked at")
     shown = [Shown("train", Item(Pair("a", Path("a"), Path("a")), fact, nothing)) for fact in facts]
     start = time.perf_counter()
-    assert list(similar_looks(shown)) == []
+    assert list(same_pictures(shown, show=False)) == []
     assert time.perf_counter() - start < 120

@@ -15,6 +15,8 @@ from seglit.data.palette import Colour, checked_palette
 
 # Pillow stretches grey values of 2 and 4 bits to 8; dividing by these gives back what the file holds.
 STRETCHED = {"L;2": 85, "L;4": 17}
+# A TIFF without a size is a TypeError to Pillow.
+UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError)
 COLOUR_MODES = ("1", "L", "P", "RGB", "RGBA")
 
 
@@ -86,7 +88,7 @@ def read_indices(path: Path) -> UInt8[np.ndarray, "height width"] | UInt16[np.nd
             mode = file.mode
             ImageOps.exif_transpose(file, in_place=True)
             raw = np.array(file)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read as a mask ({error})") from error
     if raw.ndim != 2 or mode == "F":
         raise DataError(
@@ -112,7 +114,7 @@ def _read_colours(path: Path, colours: tuple[Colour, ...]) -> UInt16[np.ndarray,
             mode = file.mode
             ImageOps.exif_transpose(file, in_place=True)
             pixels = np.array(file.convert("RGB"), dtype=np.int32)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: cannot be read as a mask ({error})") from error
     if mode not in COLOUR_MODES:
         raise DataError(f"{path}: has mode {mode}, which is no 8-bit colour image; save it as RGB")

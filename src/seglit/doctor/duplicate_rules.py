@@ -1,13 +1,14 @@
 """Pictures that are there more than once: in one split, in two, or with labels that contradict each other."""
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt64
+from rich.console import Console
+from rich.progress import track
 
 from seglit.data.images import read_image
 from seglit.doctor.findings import Finding, Place, finding
@@ -28,7 +29,9 @@ CORRELATION = 0.97
 """Below that, a small difference is one between two images that show next to nothing."""
 PLAIN = 2.0
 """Images that vary less, in grey values, have no look."""
-ROWS = 1024
+BLOCK = 1 << 23
+"""So many pairs of looks are compared at once."""
+ONES = np.array([value.bit_count() for value in range(1 << 16)], dtype=np.uint8)
 OBJECTS = 3
 """A mask of fewer objects may be the same as another by chance."""
 
@@ -40,15 +43,20 @@ class Shown(NamedTuple):
     item: Item
 
 
-def duplicate_findings(known: Survey) -> list[Finding]:
-    """All of them. Pictures are compared as decoded, and by looks, which a new encoding or size leaves as it is."""
+def duplicate_findings(known: Survey, show: bool = False) -> list[Finding]:
+    """Pictures are compared as decoded, and by looks, which a new encoding or size leaves as they are.
+
+    Args:
+        known: All that was read.
+        show: Whether to show progress, where that takes long.
+    """
     shown = [Shown(part, item) for part, items in known.parts.items() for item in items if not item.image.error]
     groups: dict[str, list[Shown]] = {}
     for one in shown:
         groups.setdefault(one.item.image.pixels, []).append(one)
     pairs = [(group[0], other) for group in groups.values() for other in group[1:]]
     unique = [group[0] for group in groups.values()]
-    pairs += [(a, b) for a, b in similar_looks(unique) if is_one_picture(a.item, b.item)]
+    pairs += same_pictures(unique, show)
     across = [(a, b) for a, b in pairs if a.part != b.part]
     within = [(a, b) for a, b in pairs if a.part == b.part]
     odd = [(a, b) for a, b in within if contradict(a.item, b.item)]
@@ -116,17 +124,36 @@ def one_mask_for_several(unique: Sequence[Shown], pairs: Sequence[tuple[Shown, S
     )
 
 
-def similar_looks(shown: Sequence[Shown]) -> Iterator[tuple[Shown, Shown]]:
-    """Pairs that may be one picture, by look and shape."""
+def same_pictures(shown: Sequence[Shown], show: bool) -> Iterator[tuple[Shown, Shown]]:
+    """Pairs that are one picture, by look, shape and colour first, and then all over."""
     varied = [one for one in shown if max(one.item.image.std) >= PLAIN]
+    if not varied:
+        return
     looks = np.array([one.item.image.look for one in varied], dtype=np.uint64)
-    for start in range(0, len(varied), ROWS):
-        differing = looks[start : start + ROWS, None] ^ looks[None]
-        bits = np.unpackbits(differing.view(np.uint8), axis=1).reshape(*differing.shape, 64).sum(-1, dtype=np.uint8)
-        for row, column in zip(*np.nonzero(bits <= ALIKE), strict=True):
-            a, b = varied[start + int(row)], varied[int(column)]
-            if start + row < column and same_shape(a.item, b.item):
+    means = np.array([one.item.image.mean for one in varied], dtype=np.float32)
+    prints: dict[int, UInt8[np.ndarray, "_ _"]] = {}
+    rows = max(BLOCK // len(varied), 1)
+    starts = range(0, len(varied), rows)
+    console = Console(stderr=True)
+    for start in track(starts, "comparing", console=console, transient=True, disable=not show or len(starts) == 1):
+        block = slice(start, start + rows)
+        near = differing_bits(looks[block, None] ^ looks[None]) <= ALIKE
+        for row, column in zip(*np.nonzero(near), strict=True):
+            first, second = start + int(row), int(column)
+            a, b = varied[first], varied[second]
+            if first >= second or np.abs(means[first] - means[second]).max() > HUE or not same_shape(a.item, b.item):
+                continue
+            for place, one in ((first, a), (second, b)):
+                if place not in prints:
+                    prints[place] = print_of(one.item.pair.image)
+            if is_one_picture(prints[first], prints[second]):
                 yield a, b
+
+
+def differing_bits(values: UInt64[np.ndarray, "rows columns"]) -> UInt8[np.ndarray, "rows columns"]:
+    """How many bits of each are set."""
+    parts = ONES[values.view(np.uint16)].reshape(*values.shape, 4)
+    return np.asarray(parts.sum(-1, dtype=np.uint8))
 
 
 def same_shape(a: Item, b: Item) -> bool:
@@ -135,16 +162,11 @@ def same_shape(a: Item, b: Item) -> bool:
     return abs(a.image.width * b.image.height - a.image.height * b.image.width) <= max(sides)
 
 
-def is_one_picture(a: Item, b: Item) -> bool:
-    """Whether two images are one picture, in another encoding or size: at two sizes they are the same all over."""
-    if np.abs(np.subtract(a.image.mean, b.image.mean)).max() > HUE:
-        return False
-    first, second = read_again(a.pair.image), read_again(b.pair.image)
+def is_one_picture(first: UInt8[np.ndarray, "_ _"], second: UInt8[np.ndarray, "_ _"]) -> bool:
+    """Whether two prints are of one picture, in another encoding or size: at two sizes they are the same all over."""
     height, width = min(first.shape[0], second.shape[0]), min(first.shape[1], second.shape[1])
     for side, most in CLOSE:
-        scale = min(1.0, side / max(height, width))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        x, y = (cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32) for image in (first, second))
+        x, y = (scaled(one, height, width, side).astype(np.float32) for one in (first, second))
         if cv2.blur(np.abs(x - y), (3, 3)).max() > most:
             return False
         if not np.corrcoef(x.ravel(), y.ravel())[0, 1] >= CORRELATION:
@@ -152,13 +174,14 @@ def is_one_picture(a: Item, b: Item) -> bool:
     return True
 
 
-@lru_cache(maxsize=64)
-def read_again(path: Path) -> UInt8[np.ndarray, "_ _"]:
-    """The brightness of an image, no larger than is looked at."""
+def print_of(path: Path) -> UInt8[np.ndarray, "_ _"]:
+    """The brightness of an image, small; twice what is compared, so that two sizes are averaged alike in the end."""
     image = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY)
-    # Twice what is compared, so that two sizes of a picture are still averaged in the end.
-    scale = 2 * CLOSE[-1][0] / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    return scaled(image, image.shape[0], image.shape[1], 2 * CLOSE[-1][0])
+
+
+def scaled(image: UInt8[np.ndarray, "_ _"], height: int, width: int, side: int) -> UInt8[np.ndarray, "_ _"]:
+    """The image as one of that height and width would be with its longer side no longer than `side`."""
+    scale = min(1.0, side / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))

@@ -60,7 +60,7 @@ def examine(
     if not any(one.fault or one.kind == "zero-never-occurs" for one in labels):
         # Of labels that are misread, shares say nothing.
         findings += class_findings(known, numbers)
-    findings += [*duplicate_findings(known), *settings_findings(known, numbers, model)]
+    findings += [*duplicate_findings(known, show), *settings_findings(known, numbers, model)]
     findings.sort(key=lambda one: not one.fault)
     given = (
         [] if any(one.fault for one in findings) else advice(numbers, model, train_transforms, (data.mean, data.std))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 from rich.console import Console
 from rich.progress import track
 
@@ -67,11 +68,13 @@ def survey(
         ThreadPoolExecutor() as pool,
         warnings.catch_warnings(),
     ):
-        # What Pillow has to say of a damaged file is among its facts.
+        # What Pillow and OpenCV have to say of a damaged file is among its facts.
         warnings.filterwarnings("ignore", module=r"PIL\.")
+        loud = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         results = pool.map(lambda job: facts_of(job[0], job[1], store), jobs)
         progress = track(results, "reading", len(jobs), console=Console(stderr=True), transient=True, disable=not show)
         found = dict(zip(((path, reader is None) for path, reader in jobs), progress, strict=True))
+        cv2.utils.logging.setLogLevel(loud)
     return Survey(
         data,
         {
