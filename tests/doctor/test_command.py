@@ -46,7 +46,6 @@ def test_a_fault_ends_with_1_and_is_named_with_pixel_value_and_mend(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stray_value(write_clean(tmp_path / "set"))
-    monkeypatch.setenv("COLUMNS", "300")
     assert status(monkeypatch, tmp_path, "test_after_fit=false") == 1
     said = capsys.readouterr().out
     assert "fault value-out-of-range: values 9 are no label: the classes are 0 to 2 and void is 255" in said

@@ -30,7 +30,7 @@ from seglit.doctor.headers import Header
 from seglit.doctor.image_facts import ImageFacts, image_facts
 from seglit.doctor.mask_facts import MaskFacts, in_bins, mask_facts
 from seglit.doctor.numbers import Numbers, typical
-from seglit.doctor.report import percent
+from seglit.doctor.report import about, percent
 from seglit.doctor.store import Store, from_text
 from seglit.doctor.survey import Item, Survey
 from tiny_layouts import READY, write_layout
@@ -92,13 +92,15 @@ def test_a_cache_that_cannot_be_used_is_done_without(data: SegmentationDataModul
 
 def test_facts_come_back_as_they_were(data: SegmentationDataModule, tmp_path: Path) -> None:
     picture_path, mask_path = image(data.root), mask(data.root)
+    known = {
+        "image": image_facts(picture_path, picture_path.read_bytes()),
+        "mask": mask_facts(mask_path, mask_path.read_bytes(), data.read_mask),
+    }
     with Store(tmp_path / "facts.sqlite") as store:
-        for path, facts in (
-            (picture_path, image_facts(picture_path, picture_path.read_bytes())),
-            (mask_path, mask_facts(mask_path, mask_path.read_bytes(), data.read_mask)),
-        ):
-            store.put(str(path), facts)
-            assert store.get(str(path)) == facts
+        for key, facts in known.items():
+            store.put(key, facts)
+    with Store(tmp_path / "facts.sqlite") as store:
+        assert {key: store.get(key) for key in known} == known
         assert store.get("another") is None
     with sqlite3.connect(tmp_path / "facts.sqlite") as file:
         texts = [text for (text,) in file.execute("select facts from facts")]
@@ -249,6 +251,7 @@ def test_sizes_in_powers_of_two() -> None:
     assert np.isnan(typical({}))
     assert [multiple(size) for size in (1.0, 63.9, 64.0)] == [32, 32, 64]
     assert [percent(share) for share in (0.1234, 0.00001, 0.0)] == ["12.34 %", "0.001 %", "-"]
+    assert [about(size) for size in (1.0, 2**14.5, float("nan"))] == ["~ 1", "~ 20000", "-"]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +281,7 @@ def test_facts_are_found_of_whatever_is_in_a_file(
     kind: str, changes: list[tuple[float, int]], data: SegmentationDataModule
 ) -> None:
     stream = io.BytesIO()
-    Image.fromarray(picture(0, 24, 24)[1]).save(stream, kind)
+    Image.fromarray(picture(0, 40, 40)[1]).save(stream, kind)
     content = bytearray(stream.getvalue())
     for place, value in changes:
         # Most of them in the header.

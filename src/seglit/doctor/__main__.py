@@ -72,7 +72,8 @@ def run(cfg: DictConfig) -> int:
     else:
         parts = PARTS if cfg.test_after_fit else PARTS[:2]
         report = examine(data, parts, model=content["model"], train_transforms=content["data"].get("train_transforms"))
-    Console().print(report.as_text())
+    # Paths and overrides stay in one piece, for those who copy them.
+    Console().print(report.as_text(), soft_wrap=True)
     written = report.write(folder)
     print(f"the report is in {', '.join(map(str, written))}")
     return len(report.faults)

@@ -104,11 +104,14 @@ def advice_text(one: Advice) -> Text:
 
 def class_table(numbers: Numbers) -> Table:
     """A row for each class: shares by split, images, objects and their size."""
-    table = Table(title="classes; shares of the pixels that are not void", title_justify="left")
-    table.add_column("class")
+    table = Table(
+        title="classes: shares of the pixels that are not void; objects, and how many pixels a typical one has",
+        title_justify="left",
+    )
+    table.add_column("class", overflow="fold")
     for part in numbers.pixels:
         table.add_column(part, justify="right")
-    for column in ("images", "objects", "typical pixels"):
+    for column in ("images", "objects", "size"):
         table.add_column(column, justify="right")
     shares = {part: shares_of(pixels) for part, pixels in numbers.pixels.items()}
     for label, name in enumerate(numbers.classes):
@@ -119,7 +122,7 @@ def class_table(numbers: Numbers) -> Table:
             *(percent(values[label]) for values in shares.values()),
             str(images),
             str(objects),
-            "-" if area != area else f"about {area:.0f}",
+            about(area),
         )
     return table
 
@@ -138,6 +141,11 @@ def split_table(numbers: Numbers) -> Table:
         voids = [percent(float(void.mean())), percent(float(void.max()))] if void.size else ["-", "-"]
         table.add_row(part, str(len(sizes)), *cells, *voids)
     return table
+
+
+def about(size: float) -> str:
+    """A size that is known to within a power of two, with one digit; `-` for NaN."""
+    return "-" if size != size else f"~ {float(f'{size:.0e}'):.0f}"
 
 
 def percent(share: float) -> str:

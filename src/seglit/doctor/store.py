@@ -30,24 +30,21 @@ class Store:
         self.path = path
         self.lock = Lock()
         self.connection: sqlite3.Connection | None = None
-        self.waiting = 0
+        self.waiting: list[tuple[str, str]] = []
 
     def __enter__(self) -> "Store":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Threads take turns by the lock.
-            self.connection = sqlite3.connect(self.path, check_same_thread=False)
+            self.connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
             self.connection.execute("create table if not exists facts (key text primary key, facts text not null)")
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.connection is not None:
-            try:
-                self.connection.commit()
-            except sqlite3.Error as failure:
-                self._give_up(failure)
+        with self.lock:
+            self._write()
         self._close()
 
     def get(self, key: str) -> Facts | None:
@@ -65,15 +62,19 @@ class Store:
     def put(self, key: str, facts: Facts) -> None:
         """Keep facts under a key."""
         with self.lock:
-            if self.connection is None:
-                return
+            self.waiting.append((key, json.dumps(asdict(facts))))
+            if len(self.waiting) >= KEPT_EVERY:
+                self._write()
+
+    def _write(self) -> None:
+        # All at once, so that another process never waits for the reading of files.
+        if self.connection is not None:
             try:
-                self.connection.execute("insert or replace into facts values (?, ?)", (key, json.dumps(asdict(facts))))
-                self.waiting += 1
-                if self.waiting % KEPT_EVERY == 0:
-                    self.connection.commit()
+                self.connection.executemany("insert or replace into facts values (?, ?)", self.waiting)
+                self.connection.commit()
             except sqlite3.Error as error:
                 self._give_up(error)
+        self.waiting.clear()
 
     def _give_up(self, error: Exception) -> None:
         self._close()

@@ -2,8 +2,9 @@
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -63,18 +64,17 @@ def survey(
     everything = [pair for part in pairs.values() for pair in part]
     jobs: list[tuple[Path, MaskReader | None]] = [(path, None) for path in dict.fromkeys(p.image for p in everything)]
     jobs += [(path, data.read_mask) for path in dict.fromkeys(p.mask for p in everything)]
-    with (
-        Store(cache_folder() / "doctor.sqlite" if cache is None else cache) as store,
-        ThreadPoolExecutor() as pool,
-        warnings.catch_warnings(),
-    ):
-        # What Pillow and OpenCV have to say of a damaged file is among its facts.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        loud = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    path = cache_folder() / "doctor.sqlite" if cache is None else cache
+    with Store(path) as store, quiet_decoders(), ThreadPoolExecutor() as pool:
         results = pool.map(lambda job: facts_of(job[0], job[1], store), jobs)
-        progress = track(results, "reading", len(jobs), console=Console(stderr=True), transient=True, disable=not show)
-        found = dict(zip(((path, reader is None) for path, reader in jobs), progress, strict=True))
-        cv2.utils.logging.setLogLevel(loud)
+        console = Console(stderr=True)
+        progress = track(results, "reading", len(jobs), console=console, transient=True, disable=not show)
+        try:
+            found = dict(zip(((path, reader is None) for path, reader in jobs), progress, strict=True))
+        except BaseException:
+            # Else an interrupted run would first read what is left.
+            pool.shutdown(cancel_futures=True)
+            raise
     return Survey(
         data,
         {
@@ -82,6 +82,18 @@ def survey(
             for part, some in pairs.items()
         },
     )
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keep what Pillow and OpenCV say of damaged files off the terminal: it is among the facts."""
+    loud = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
+    finally:
+        cv2.utils.logging.setLogLevel(loud)
 
 
 def facts_of(path: Path, read_mask: MaskReader | None, store: Store) -> Facts:
