@@ -105,7 +105,7 @@ def advice_text(one: Advice) -> Text:
 def class_table(numbers: Numbers) -> Table:
     """A row for each class: shares by split, images, objects and their size."""
     table = Table(
-        title="classes: shares of the pixels that are not void; objects, and how many pixels a typical one has",
+        title="classes: shares of what is not void; objects, and the pixels of a typical one",
         title_justify="left",
     )
     table.add_column("class", overflow="fold")
