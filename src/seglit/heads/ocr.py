@@ -19,8 +19,8 @@ class OCRHead(Head):
     its logits over all pixels, describe the classes, and attention tells each pixel of those it resembles. So a
     segmentor with this head needs that one, in evaluation too.
 
-    A description of a class is one value per image and channel, so batch normalisation trains on as many values
-    as the image count times the class count.
+    Gradients reach the coarse head through both. MMSegmentation runs that head twice in a training step, so its
+    running statistics move twice and its dropout is drawn twice there; once here.
 
     Args:
         feature_specs: See `Head`, as for the other arguments not listed here.
