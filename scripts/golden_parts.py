@@ -29,7 +29,7 @@ def entry(name: str, model: dict[str, Any], size: list[int]) -> dict[str, Any]:
     from parity import original
     from reference.mmseg_nets import fill, image
 
-    net = original(json.loads(json.dumps(model))).double().eval()
+    net = original(with_tuples(model)).double().eval()
     with torch.no_grad():
         for key, value in net.state_dict().items():
             value.copy_(fill(key, tuple(value.shape)))
@@ -48,6 +48,15 @@ def entry(name: str, model: dict[str, Any], size: list[int]) -> dict[str, Any]:
             "samples": logits.flatten()[places].tolist(),
         },
     }
+
+
+def with_tuples(value: Any) -> Any:
+    """A copy whose lists of numbers are tuples, on which some of the constructors insist."""
+    if isinstance(value, dict):
+        return {key: with_tuples(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [with_tuples(inner) for inner in value] if isinstance(value[0], dict) else tuple(value)
+    return value
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ from omegaconf import OmegaConf
 
 from seglit.backbones import UNet
 from seglit.blocks import GroupNorm
-from seglit.check import check
 from seglit.config import compose, conf_dir
 from seglit.segmentor import Segmentor
 
@@ -54,9 +53,8 @@ def test_auxiliary_heads(name):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONF.parent.glob("[!_]*.yaml")))
 def test_model(name):
-    """Every whole model passes the check, and its criterion has the heads of its net."""
+    """Every whole model is made, and its criterion has the heads of its net."""
     cfg = compose([f"model={name}", "name=x", "output_dir=x"])
-    check(cfg)
     with torch.device("meta"):
         net = instantiate(cfg.model.net, _convert_="all")
     assert set(net.heads) == set(instantiate(cfg.model.criterion, _convert_="all").head_criteria())

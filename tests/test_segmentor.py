@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from seglit.backbones import HRNet, MobileNetV2, ResNet, TimmBackbone, UNet
+from seglit.backbones import HRNet, MobileNetV2, MobileNetV3, ResNet, TimmBackbone, UNet
 from seglit.features import FeatureSpec
-from seglit.heads import ASPPHead, DepthwiseSeparableASPPHead, FCNHead, OCRHead, PSPHead
+from seglit.heads import ASPPHead, DepthwiseSeparableASPPHead, FCNHead, LRASPPHead, OCRHead, PSPHead
 from seglit.segmentor import Segmentor
 
 BACKBONES = {
@@ -190,6 +190,18 @@ NAMES = {
         decode_head.skip.conv decode_head.skip.norm
         decode_head.decoder.N.depthwise.conv decode_head.decoder.N.depthwise.norm
         decode_head.decoder.N.pointwise.conv decode_head.decoder.N.pointwise.norm decode_head.classifier
+        """,
+    ),
+    "mobilenet_v3": (
+        lambda: Segmentor(MobileNetV3(arch="small"), partial(LRASPPHead, num_classes=3, channels=8)),
+        """
+        backbone.layers.N.conv backbone.layers.N.norm
+        backbone.layers.N.expand.conv backbone.layers.N.expand.norm
+        backbone.layers.N.depthwise.conv backbone.layers.N.depthwise.norm
+        backbone.layers.N.attention.squeeze backbone.layers.N.attention.excite
+        backbone.layers.N.project.conv backbone.layers.N.project.norm
+        decode_head.deep.conv decode_head.deep.norm decode_head.gate decode_head.mix
+        decode_head.branches.N decode_head.ups.N.conv decode_head.ups.N.norm decode_head.classifier
         """,
     ),
     "resnest": (

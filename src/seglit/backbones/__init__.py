@@ -2,8 +2,9 @@
 
 from seglit.backbones.hrnet import HRNet
 from seglit.backbones.mobilenet_v2 import MobileNetV2
+from seglit.backbones.mobilenet_v3 import MobileNetV3
 from seglit.backbones.resnet import ResNet
 from seglit.backbones.timm_backbone import TimmBackbone
 from seglit.backbones.unet import UNet
 
-__all__ = ["HRNet", "MobileNetV2", "ResNet", "TimmBackbone", "UNet"]
+__all__ = ["HRNet", "MobileNetV2", "MobileNetV3", "ResNet", "TimmBackbone", "UNet"]

@@ -19,8 +19,9 @@ class OCRHead(Head):
     its logits over all pixels, describe the classes, and attention tells each pixel of those it resembles. So a
     segmentor with this head needs that one, in evaluation too.
 
-    Gradients reach the coarse head through both. MMSegmentation runs that head twice in a training step, so its
-    running statistics move twice and its dropout is drawn twice there; once here.
+    The coarse head learns from its own logits and from what becomes of them here. MMSegmentation runs it twice in a
+    training step, so its running statistics move twice and its dropout is drawn twice there; and it leaves the
+    classifiers of a cascade with torch's own first weights.
 
     Args:
         feature_specs: See `Head`, as for the other arguments not listed here.
