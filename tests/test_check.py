@@ -176,9 +176,13 @@ def shipped(group: str) -> list[str]:
     return names
 
 
+FITTING = {"ce_coarse": ["model=ocrnet_hr18s"]}
+"""Criteria of other heads than the default model's, and a model that has them."""
+
+
 def groups() -> list[list[str]]:
     runs = [[f"model={name}"] for name in shipped("model")]
-    runs += [[f"model/criterion={name}"] for name in shipped("model/criterion")]
+    runs += [[*FITTING.get(name, []), f"model/criterion={name}"] for name in shipped("model/criterion")]
     runs += [[f"model/optimizer={name}"] for name in shipped("model/optimizer")]
     runs += [[f"model/scheduler={name}"] for name in shipped("model/scheduler") if name != "step"]
     runs += [["model/scheduler=step", "model.scheduler.milestones=[0.5]"]]

@@ -33,13 +33,31 @@ def test_backbone(name):
     assert [feature.shape[1] for feature in features] == [spec.channels for spec in backbone.feature_specs]
 
 
-@pytest.mark.parametrize("auxiliary", configs("auxiliary_heads"))
-@pytest.mark.parametrize("decode", configs("decode_head"))
-def test_heads(decode, auxiliary):
-    net = Segmentor(UNet(base_channels=2), part("decode_head", decode), part("auxiliary_heads", auxiliary))
-    outputs = net(torch.zeros(2, 3, 32, 32))
+def tried(decode: str, auxiliary: str) -> None:
+    others = part("auxiliary_heads", auxiliary)
+    outputs = Segmentor(UNet(base_channels=2), part("decode_head", decode), others)(torch.zeros(2, 3, 32, 32))
     assert {logits.shape[1] for logits in outputs.values()} == {7}
-    assert set(outputs) == ({"decode"} if auxiliary == "none" else {"decode", "aux"})
+    assert set(outputs) == {"decode", *others}
+
+
+@pytest.mark.parametrize("name", configs("decode_head"))
+def test_decode_head(name):
+    refined = part("decode_head", name).func.refines
+    tried(name, refined or "fcn")
+
+
+@pytest.mark.parametrize("name", configs("auxiliary_heads"))
+def test_auxiliary_heads(name):
+    tried("fcn", name)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.parent.glob("[!_]*.yaml")))
+def test_model(name):
+    """Every whole model is made, and its criterion has the heads of its net."""
+    cfg = compose([f"model={name}", "name=x", "output_dir=x"])
+    with torch.device("meta"):
+        net = instantiate(cfg.model.net, _convert_="all")
+    assert set(net.heads) == set(instantiate(cfg.model.criterion, _convert_="all").head_criteria())
 
 
 def test_unet_small_has_less_than_a_million_parameters():

@@ -25,10 +25,22 @@ class Segmentor(nn.Module):
 
     - `backbone.*`, `neck.*`, `decode_head.*`, `auxiliary_heads.<name>.*`;
     - a block, written `<block>` below, has `conv` and `norm`;
-    - `ResNet`: `stem.<i>.<block>`, `layer<1-4>.<i>.conv<k>`, `.norm<k>` and `.downsample.<block>`;
+    - `HRNet`: `stem.<i>.<block>`, `layer1` as that of a ResNet, `narrow.<block>`, `deepen.<stage>.<block>`,
+      `stages.<stage>.<i>.branches.<map>.<k>` with ResNet's names and `.fusions.<to>.paths.<from>.<block>`;
+    - `MobileNetV2`: `stem.<block>`, `layer<1-7>.<i>.expand.<block>`, `.depthwise.<block>` and `.project.<block>`;
+    - `MobileNetV3`: `layers.<i>` with those names, `.attention.squeeze` and `.attention.excite`, the first and the last
+      being a block;
+    - `ResNet`: `stem.<i>.<block>`, `layer<1-4>.<i>.conv<k>`, `.norm<k>` and `.downsample.<block>`; of the variant
+      `resnest`, `conv2` is a block that has `squeeze`, `squeeze_norm` and `scores` too;
     - `UNet`: `encoder.<stage>.<i>.<block>`, `decoder.<stage>.upsample.<block>` and `.convs.<i>.<block>`,
       stage 0 being the full resolution;
     - `TimmBackbone`: `model.*`, where `*` is timm's own name;
+    - `ASPPHead`: `pyramid.average.<block>`, `.branches.<i>.<block>` and `.bottleneck.<block>`;
+      `DepthwiseSeparableASPPHead` has `skip.<block>` and `decoder.<i>` too; a separable convolution has
+      `depthwise.<block>` and `pointwise.<block>`;
+    - `LRASPPHead`: `deep.<block>`, `gate`, `mix`, `branches.<i>`, `ups.<i>.<block>`;
+    - `OCRHead`: `pixels.<block>`, `query.<i>.<block>`, `key.<i>.<block>`, `value.<block>`, `context.<block>`,
+      `fusion.<block>`;
     - `FCNHead`: `convs.<i>.<block>`, `fusion.<block>`; `PSPHead`: `pools.<i>.<block>`, `bottleneck.<block>`;
       every head: `classifier`.
 
