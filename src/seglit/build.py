@@ -15,6 +15,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from omegaconf import DictConfig
 
+from seglit.checkpoint_io import WholeCheckpointIO
 from seglit.config import ConfigError
 from seglit.data.datamodule import SegmentationDataModule
 from seglit.module import SchedulerCallable, SegmentationModule
@@ -30,6 +31,7 @@ def hush() -> None:
         r"The '.*dataloader' does not have many workers",
         r"Experiment logs directory .* exists and is not empty",
         r"Checkpoint directory .* exists and is not empty",
+        r"The dirpath has changed from",  # what is kept of another folder, BestCheckpoint knows
         r"LightningCLI's args parameter is intended",  # the experiment's configuration is put among them
         r"You passed `Trainer\(accelerator=.cpu., precision=.16-mixed",  # refused, in words of its own
         r"`precision=16` is supported for historical reasons",
@@ -65,6 +67,7 @@ def build(cfg: DictConfig) -> Parts:
         callbacks=callbacks,
         logger=loggers or False,
         default_root_dir=str(cfg.output_dir),
+        **({} if cfg.trainer.get("plugins") is not None else {"plugins": [WholeCheckpointIO()]}),
         **defaults,
     )
     parts = Parts(datamodule, module, trainer)

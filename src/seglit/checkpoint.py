@@ -68,7 +68,14 @@ def read_checkpoint(path: Path, packages: Sequence[str] = ()) -> tuple[DictConfi
 
 
 def override(cfg: DictConfig, changes: Sequence[str], packages: Sequence[str] = ()) -> DictConfig:
-    """The configuration with `key=value` changes of keys that it has; `packages` as for `read_checkpoint`.
+    """`with_changes`, and checked; `packages` as for `read_checkpoint`."""
+    changed = with_changes(cfg, changes)
+    check(changed, trusted=False, packages=packages)
+    return changed
+
+
+def with_changes(cfg: DictConfig, changes: Sequence[str]) -> DictConfig:
+    """The configuration with `key=value` changes of keys that it has.
 
     Raises:
         ConfigError: names a key that it has not.
@@ -82,8 +89,7 @@ def override(cfg: DictConfig, changes: Sequence[str], packages: Sequence[str] = 
         try:
             changed.merge_with_dotlist([change])
         except Exception as error:
-            raise ConfigError(f"{key}: no such key in the checkpoint's configuration") from error
-    check(changed, trusted=False, packages=packages)
+            raise ConfigError(f"{key}: no such key in the stored configuration") from error
     return changed
 
 
