@@ -10,7 +10,7 @@ NormFactory = Callable[[int], nn.Module]
 
 
 def convolution(
-    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Conv2d:
     """Convolution without bias, padded so that a side of n becomes ceil(n / stride).
 
@@ -30,10 +30,26 @@ def convolution(
         stride=stride,
         padding=kernel_size // 2 * dilation,
         dilation=dilation,
+        groups=groups,
         bias=False,
     )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
+
+
+def conv_norm(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    norm: NormFactory = nn.BatchNorm2d,
+) -> nn.Sequential:
+    """`convolution` and normalisation, as children `conv` and `norm`."""
+    conv = convolution(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
+    return nn.Sequential(OrderedDict(conv=conv, norm=norm(out_channels)))
 
 
 def conv_norm_relu(
@@ -43,10 +59,11 @@ def conv_norm_relu(
     *,
     stride: int = 1,
     dilation: int = 1,
+    groups: int = 1,
     norm: NormFactory = nn.BatchNorm2d,
 ) -> nn.Sequential:
     """`convolution`, normalisation and ReLU, as children `conv`, `norm` and `relu`."""
-    conv = convolution(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation)
+    conv = convolution(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
     return nn.Sequential(OrderedDict(conv=conv, norm=norm(out_channels), relu=nn.ReLU(inplace=True)))
 
 
