@@ -67,6 +67,26 @@ def conv_norm_relu(
     return nn.Sequential(OrderedDict(conv=conv, norm=norm(out_channels), relu=nn.ReLU(inplace=True)))
 
 
+def separable_conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    norm: NormFactory = nn.BatchNorm2d,
+) -> nn.Sequential:
+    """A convolution of each channel by itself, then one that mixes them (Chollet, CVPR 2017).
+
+    They are the children `depthwise` and `pointwise`, each as `conv_norm_relu` makes it.
+    """
+    depthwise = conv_norm_relu(
+        in_channels, in_channels, kernel_size, stride=stride, dilation=dilation, groups=in_channels, norm=norm
+    )
+    pointwise = conv_norm_relu(in_channels, out_channels, 1, norm=norm)
+    return nn.Sequential(OrderedDict(depthwise=depthwise, pointwise=pointwise))
+
+
 class GroupNorm(nn.GroupNorm):
     """Group normalisation as a `NormFactory`; it never mixes images, so it suits batches of one or two.
 

@@ -2,6 +2,7 @@
 
 from seglit.heads.ann import ANNHead
 from seglit.heads.apc import APCHead
+from seglit.heads.aspp import ASPPHead, DepthwiseSeparableASPPHead
 from seglit.heads.cc import CCHead
 from seglit.heads.da import DAHead
 from seglit.heads.dm import DMHead
@@ -13,16 +14,19 @@ from seglit.heads.gc import GCHead
 from seglit.heads.head import Head
 from seglit.heads.isa import ISAHead
 from seglit.heads.nl import NLHead
+from seglit.heads.ocr import OCRHead
 from seglit.heads.psa import PSAHead
 from seglit.heads.psp import PSPHead
 
 __all__ = [
     "ANNHead",
     "APCHead",
+    "ASPPHead",
     "CCHead",
     "DAHead",
     "DMHead",
     "DNLHead",
+    "DepthwiseSeparableASPPHead",
     "EMAHead",
     "EncHead",
     "FCNHead",
@@ -30,6 +34,7 @@ __all__ = [
     "Head",
     "ISAHead",
     "NLHead",
+    "OCRHead",
     "PSAHead",
     "PSPHead",
 ]

@@ -107,6 +107,8 @@ def network(model: Mapping[str, Any]) -> Network:
         head = placed(at, theirs, ours)
         if outputs is not None:
             head["in_index"] = reordered(head.get("in_index", -1), outputs)
+            if "skip_index" in head:
+                head["skip_index"] = outputs[head["skip_index"]]
         further = places[-1].part.further
         if further is not None:
             auxiliary.update(further(at))

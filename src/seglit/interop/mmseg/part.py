@@ -71,7 +71,8 @@ def head_arguments(settings: Settings) -> Node:
         "num_classes": settings.take("num_classes"),
         "channels": settings.take("channels"),
         "in_index": in_index if isinstance(in_index, int) else list(in_index),
-        "dropout_ratio": settings.take("dropout_ratio", 0.1),
+        # Any number that is not positive means none.
+        "dropout_ratio": max(settings.take("dropout_ratio", 0.1), 0),
         "align_corners": settings.take("align_corners", False),
         **norm_of(settings),
     }

@@ -6,30 +6,36 @@ from seglit.interop.mmseg.part import Part
 from seglit.interop.mmseg.settings import Node, Settings, norm_of
 
 VARIANTS = {"ResNet": "v1b", "ResNetV1c": "v1c", "ResNetV1d": "v1d"}
-LAYOUTS = {
-    ((1, 2, 1, 1), (1, 1, 2, 4)): 8,
-    ((1, 2, 2, 1), (1, 1, 1, 2)): 16,
-    ((1, 2, 2, 2), (1, 1, 1, 1)): 32,
-}
+OUTPUT_STRIDES = {(1, 2, 1, 1): 8, (1, 2, 2, 1): 16, (1, 2, 2, 2): 32}
 
 
 def node(settings: Settings) -> Node:
     """The node of a ResNet."""
-    layout = tuple(settings.take("strides", (1, 2, 2, 2))), tuple(settings.take("dilations", (1, 1, 1, 1)))
-    if layout not in LAYOUTS:
-        raise settings.unsupported("strides", f"with dilations={layout[1]} there is no such ResNet here")
-    settings.skip("init_cfg", "pretrained", "with_cp", "in_channels", "num_stages", "conv_cfg", "out_indices")
+    strides = tuple(settings.take("strides", (1, 2, 2, 2)))
+    if strides not in OUTPUT_STRIDES:
+        raise settings.unsupported("strides", f"there are only {', '.join(map(str, OUTPUT_STRIDES))}")
+    settings.skip("init_cfg", "pretrained", "with_cp", "in_channels", "conv_cfg", "out_indices")
+    settings.only("num_stages", 4)
     settings.only("style", "pytorch")
+    settings.only("dcn", None)
+    settings.only("plugins", None)
+    if settings.type == "ResNet":
+        settings.only("deep_stem", False)
+        settings.only("avg_down", False)
+    multi_grid = settings.take("multi_grid", None)
     return {
         "_target_": "seglit.backbones.ResNet",
         "depth": settings.take("depth"),
         "variant": VARIANTS[settings.type],
-        "output_stride": LAYOUTS[layout],
+        "output_stride": OUTPUT_STRIDES[strides],
+        "dilations": list(settings.take("dilations", (1, 1, 1, 1))),
         "base_channels": settings.take("base_channels", 64),
         "stem_channels": settings.take("stem_channels", 64),
         "contract_dilation": settings.take("contract_dilation", False),
+        "multi_grid": None if multi_grid is None else list(multi_grid),
         "frozen_stages": settings.take("frozen_stages", -1),
         "norm_eval": settings.take("norm_eval", False),
+        "zero_init_residual": settings.take("zero_init_residual", True),
         **norm_of(settings),
     }
 
