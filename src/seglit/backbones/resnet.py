@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from seglit.backbones.split_attention import SplitAttentionBottleneck
 from seglit.blocks import NormFactory, conv_norm_relu, convolution
 from seglit.features import FeatureSpec
 
@@ -18,7 +19,7 @@ LAYOUTS = {
     16: ((1, 2, 2, 1), (1, 1, 1, 2)),
     32: ((1, 2, 2, 2), (1, 1, 1, 1)),
 }
-VARIANTS = ("v1b", "v1c", "v1d")
+VARIANTS = ("v1b", "v1c", "v1d", "resnest")
 STEM_STRIDE = 4
 
 
@@ -95,6 +96,9 @@ class Bottleneck(nn.Module):
         return F.relu(residual + shortcut, inplace=True)
 
 
+BlockType = type[BasicBlock] | type[Bottleneck] | type[SplitAttentionBottleneck]
+
+
 class ResNet(nn.Module):
     """ResNet (He et al., CVPR 2016) with MMSegmentation's stems and dilations, whose numbers it reproduces.
 
@@ -106,7 +110,8 @@ class ResNet(nn.Module):
         depth: 18, 34, 50, 101 or 152 layers.
         variant: What is done to the plain net (He et al., CVPR 2019, "Bag of Tricks"): `v1b` nothing, the
             stem is 7 x 7 as in torchvision; `v1c` the stem is three 3 x 3 convolutions; `v1d` this, and the
-            strided shortcuts pool first.
+            strided shortcuts pool first; `resnest` this, and split attention in each block (Zhang et al., CVPR
+            Workshops 2022), for 50 layers or more.
         output_stride: Stride of the last stage: 8, 16 or 32.
         base_channels: Width of the first stage; each later one doubles it.
         stem_channels: Channels of the stem's output, even unless the variant is `v1b`.
@@ -161,7 +166,10 @@ class ResNet(nn.Module):
                 f"multi_grid must be a positive number for each of the {last} blocks of the last stage, "
                 f"got {list(multi_grid)}"
             )
-        block = BasicBlock if depth < 50 else Bottleneck
+        if variant == "resnest" and depth < 50:
+            raise ValueError(f"variant='resnest' needs a depth of 50 or more, got {depth}")
+        plain = BasicBlock if depth < 50 else Bottleneck
+        block: BlockType = SplitAttentionBottleneck if variant == "resnest" else plain
 
         self.stem = make_stem(stem_channels, variant, norm)
         stages, specs = [], []
@@ -176,7 +184,7 @@ class ResNet(nn.Module):
                 width,
                 stride=stride,
                 dilations=multi_grid if multi_grid is not None and index == 3 else grid,
-                pool_shortcut=variant == "v1d",
+                pool_shortcut=variant in ("v1d", "resnest"),
                 norm=norm,
             )
             in_channels, total_stride = width * block.expansion, total_stride * stride
@@ -187,7 +195,7 @@ class ResNet(nn.Module):
 
         if zero_init_residual:
             for part in self.modules():
-                if isinstance(part, BasicBlock | Bottleneck):
+                if isinstance(part, BasicBlock | Bottleneck | SplitAttentionBottleneck):
                     nn.init.zeros_(part.last_norm.get_parameter("weight"))
         if norm_eval and not any(isinstance(part, _BatchNorm) for part in self.modules()):
             raise ValueError("norm_eval=True has no effect, as the given norm is no batch normalisation")
@@ -241,7 +249,7 @@ def make_stem(channels: int, variant: str, norm: NormFactory) -> nn.Sequential:
 
 
 def make_stage(
-    block: type[BasicBlock] | type[Bottleneck],
+    block: BlockType,
     in_channels: int,
     width: int,
     *,

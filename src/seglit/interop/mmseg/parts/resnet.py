@@ -1,11 +1,11 @@
-"""ResNet, ResNetV1c and ResNetV1d."""
+"""ResNet, ResNetV1c, ResNetV1d and ResNeSt."""
 
 import re
 
 from seglit.interop.mmseg.part import Part
 from seglit.interop.mmseg.settings import Node, Settings, norm_of
 
-VARIANTS = {"ResNet": "v1b", "ResNetV1c": "v1c", "ResNetV1d": "v1d"}
+VARIANTS = {"ResNet": "v1b", "ResNetV1c": "v1c", "ResNetV1d": "v1d", "ResNeSt": "resnest"}
 OUTPUT_STRIDES = {(1, 2, 1, 1): 8, (1, 2, 2, 1): 16, (1, 2, 2, 2): 32}
 
 
@@ -22,6 +22,12 @@ def node(settings: Settings) -> Node:
     if settings.type == "ResNet":
         settings.only("deep_stem", False)
         settings.only("avg_down", False)
+    zero_init_residual = settings.take("zero_init_residual", True)
+    if settings.type == "ResNeSt":
+        for key, value in {"groups": 1, "radix": 2, "reduction_factor": 4, "avg_down_stride": True}.items():
+            settings.only(key, value)
+        settings.skip("base_width")  # Without effect where there is one group.
+        zero_init_residual = False  # Only the plain blocks begin so there.
     multi_grid = settings.take("multi_grid", None)
     return {
         "_target_": "seglit.backbones.ResNet",
@@ -35,7 +41,7 @@ def node(settings: Settings) -> Node:
         "multi_grid": None if multi_grid is None else list(multi_grid),
         "frozen_stages": settings.take("frozen_stages", -1),
         "norm_eval": settings.take("norm_eval", False),
-        "zero_init_residual": settings.take("zero_init_residual", True),
+        "zero_init_residual": zero_init_residual,
         **norm_of(settings),
     }
 
@@ -59,7 +65,14 @@ RULES = (
 )
 PLAIN = ((r"\.downsample\.0\.", ".downsample.conv."), (r"\.downsample\.1\.", ".downsample.norm."))
 POOLED = ((r"\.downsample\.1\.", ".downsample.conv."), (r"\.downsample\.2\.", ".downsample.norm."))
+SPLIT = (
+    (r"\.conv2\.bn0\.", ".conv2.norm."),
+    (r"\.conv2\.fc1\.", ".conv2.squeeze."),
+    (r"\.conv2\.bn1\.", ".conv2.squeeze_norm."),
+    (r"\.conv2\.fc2\.", ".conv2.scores."),
+)
 PARTS = (
     Part(("ResNet", "ResNetV1c"), node, rules=RULES + PLAIN, outputs=outputs),
     Part(("ResNetV1d",), node, rules=RULES + POOLED, outputs=outputs),
+    Part(("ResNeSt",), node, rules=SPLIT + RULES + POOLED, outputs=outputs),
 )
