@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 import warnings
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ import peers
 
 TESTS = peers.ROOT / "tests"
 SAMPLES = 32
+OF_MODULES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+"""What parameters and buffers of torch's own modules are called; others are listed by their whole names."""
 
 
 def entry(name: str, model: dict[str, Any], size: list[int]) -> dict[str, Any]:
@@ -29,18 +30,20 @@ def entry(name: str, model: dict[str, Any], size: list[int]) -> dict[str, Any]:
     from parity import original
     from reference.mmseg_nets import fill, image
 
-    net = original(json.loads(json.dumps(model))).double().eval()
+    net = original(tupled(model)).double().eval()
     with torch.no_grad():
         for key, value in net.state_dict().items():
             value.copy_(fill(key, tuple(value.shape)))
         logits = net._forward(image(f"img/{name}", tuple(size)))
     logits = logits[0] if isinstance(logits, (tuple, list)) else logits
     places = torch.linspace(0, logits.numel() - 1, SAMPLES).long()
-    modules = dict.fromkeys(key.rsplit(".", 1)[0] for key in net.state_dict())
+    own = [key for key in net.state_dict() if key.rsplit(".", 1)[1] not in OF_MODULES]
+    modules = dict.fromkeys(key.rsplit(".", 1)[0] for key in net.state_dict() if key not in own)
     return {
         "model": model,
         "size": size,
         "modules": " ".join(modules),
+        **({"parameters": " ".join(own)} if own else {}),
         "logits": {
             "shape": list(logits.shape),
             "absmax": logits.abs().max().item(),
@@ -48,6 +51,15 @@ def entry(name: str, model: dict[str, Any], size: list[int]) -> dict[str, Any]:
             "samples": logits.flatten()[places].tolist(),
         },
     }
+
+
+def tupled(value: Any) -> Any:
+    """A copy with tuples for lists of numbers, on which some parts insist."""
+    if isinstance(value, dict):
+        return {key: tupled(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [tupled(inner) for inner in value] if any(isinstance(inner, dict) for inner in value) else tuple(value)
+    return value
 
 
 def main() -> None:
@@ -61,11 +73,9 @@ def main() -> None:
         peers.prepared(options.environment)
         sys.exit(peers.run(options.environment, "golden_parts.py", *files, "--among-peers").returncode)
     warnings.simplefilter("ignore")
-    sys.modules["mmcv._ext"] = peers.Placeholders("mmcv._ext")
-    sys.modules["mmcv._ext"].__spec__ = ModuleSpec("mmcv._ext", None)
-    from mmseg.utils import register_all_modules
+    from parity import register_originals
 
-    register_all_modules()
+    register_originals()
     sys.path.insert(0, str(TESTS))
     for path in options.files:
         stored = json.loads(path.read_text(encoding="utf-8"))

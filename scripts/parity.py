@@ -113,6 +113,18 @@ class LoopedPSAMask(nn.Module):
         return spread.view(count, height * width, height, width)
 
 
+def register_originals() -> None:
+    """Make MMSegmentation's parts known by name, with what mmcv-lite lacks."""
+    # It has mmcv's operations but not what they are compiled to; CCNet's is plain PyTorch.
+    sys.modules["mmcv._ext"] = peers.Placeholders("mmcv._ext")
+    sys.modules["mmcv._ext"].__spec__ = ModuleSpec("mmcv._ext", None)
+    from mmseg.models.decode_heads import psa_head
+    from mmseg.utils import register_all_modules
+
+    register_all_modules()
+    psa_head.PSAMask = LoopedPSAMask
+
+
 def compared(model: dict[str, Any], size: tuple[int, int]) -> tuple[float, float]:
     """The largest difference of the logits, and the largest logit."""
     from seglit.interop.mmseg.network import network
@@ -146,14 +158,7 @@ def main() -> None:
         peers.prepared(options.environment)
         sys.exit(peers.run(options.environment, "parity.py", *sys.argv[1:], "--among-peers").returncode)
     warnings.simplefilter("ignore")
-    # mmcv-lite has mmcv's operations but not what they are compiled to; CCNet's is plain PyTorch.
-    sys.modules["mmcv._ext"] = peers.Placeholders("mmcv._ext")
-    sys.modules["mmcv._ext"].__spec__ = ModuleSpec("mmcv._ext", None)
-    from mmseg.models.decode_heads import psa_head
-    from mmseg.utils import register_all_modules
-
-    register_all_modules()
-    psa_head.PSAMask = LoopedPSAMask
+    register_originals()
     from seglit.interop.mmseg.settings import UnsupportedError
 
     worst = 0.0

@@ -36,10 +36,30 @@ def test_backbone(name):
 @pytest.mark.parametrize("auxiliary", configs("auxiliary_heads"))
 @pytest.mark.parametrize("decode", configs("decode_head"))
 def test_heads(decode, auxiliary):
-    net = Segmentor(UNet(base_channels=2), part("decode_head", decode), part("auxiliary_heads", auxiliary))
-    outputs = net(torch.zeros(2, 3, 32, 32))
+    with torch.device("meta"):
+        auxiliary_heads = part("auxiliary_heads", auxiliary)
+        net = Segmentor(UNet(base_channels=2), part("decode_head", decode), auxiliary_heads)
+        outputs = net(torch.zeros(2, 3, 32, 32))
     assert {logits.shape[1] for logits in outputs.values()} == {7}
-    assert set(outputs) == ({"decode"} if auxiliary == "none" else {"decode", "aux"})
+    assert set(outputs) == set(net.heads) >= {"decode", *auxiliary_heads}
+
+
+ATTENTION = (
+    *("ann", "apcnet", "ccnet", "danet", "dmnet", "dnl", "emanet", "encnet", "fastfcn", "gcnet"),
+    *("isanet", "nonlocal", "psanet"),
+)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (conf_dir() / "model").glob("*.yaml") if path.name.startswith(ATTENTION))
+)
+def test_segmentors_with_attention(name):
+    cfg = compose(["name=x", "output_dir=x", f"model={name}"])
+    with torch.device("meta"):
+        net = instantiate(cfg.model.net, _convert_="all")
+        outputs = net(torch.zeros(2, 3, 64, 96))
+    assert outputs["decode"].shape == (2, 7, 8, 12)
+    assert set(outputs) == set(instantiate(cfg.model.criterion, _convert_="all").heads)
 
 
 def test_unet_small_has_less_than_a_million_parameters():

@@ -31,7 +31,26 @@ class Segmentor(nn.Module):
       stage 0 being the full resolution;
     - `TimmBackbone`: `model.*`, where `*` is timm's own name;
     - `FCNHead`: `convs.<i>.<block>`, `fusion.<block>`; `PSPHead`: `pools.<i>.<block>`, `bottleneck.<block>`;
-      every head: `classifier`.
+      every head: `classifier`;
+    - `NLHead`, `DNLHead`, `GCHead`, `CCHead`: `body.before.<block>`, `body.after.<block>`, `body.fusion.<block>`, and
+      in `body.block` what attends: `query`, `key`, `value`, `out.<block>`, `saliency`; `score`, `addend.*` and
+      `factor.*` with `reduce`, `norm`, `expand`; `gamma`;
+    - `DAHead`: `branches.<pam|cam>.<0|2>.<block>`, `branches.pam.1.<query|key|value|gamma>`, `branches.cam.1.gamma`,
+      `classifiers.<pam|cam>`;
+    - `ANNHead`: `attention.*` and `self_attention.*` with `query.<block>`, `key.<block>`, `value`, `out`, then
+      `fusion.<block>`, `bottleneck.<block>`, `self_fusion.<block>`;
+    - `ISAHead`: `reduction.<block>`, `far.*` and `near.*` with `query.<i>.<block>`, `key.<i>.<block>`, `value`,
+      `out.<block>`, `fusion.<block>`;
+    - `PSAHead`: `branches.<i>.reduction.<block>`, `branches.<i>.weighing.0.<block>` and `.1`, `projection.<block>`,
+      `bottleneck.<block>`;
+    - `EMAHead`: `reduction.<block>`, `projection`, `attention.bases`, `out.<block>`, `bottleneck.<block>`,
+      `fusion.<block>`;
+    - `EncHead`: `bottleneck.<block>`, `laterals.<i>.<block>`, `fusion.<block>`, `encoding.projection.<block>`,
+      `encoding.<codewords|scale|norm>`, `scaling`;
+    - `APCHead`: `branches.<i>.<cells|pixels|whole|residual|fusion>.<block>`, `branches.<i>.affinity`,
+      `bottleneck.<block>`; `DMHead`: `branches.<i>.filters`, `branches.<i>.<reduction|fusion>.<block>`,
+      `branches.<i>.norm`, `bottleneck.<block>`;
+    - `JPU`: `laterals.<i>.<block>`, `branches.<i>.<0|1>.<block>`.
 
     Args:
         backbone: Module with `feature_specs` and a forward from an image to that many maps.

@@ -16,6 +16,9 @@ from seglit.heads.head import Features, Head, resized
 class EncHead(Head):
     """Context encoding (Zhang et al., CVPR 2018): channels are scaled by what a code book says of the whole image.
 
+    The original's second loss, on which classes are present in the image (SE loss), and the linear layer that only it
+    reads, are left out; they take no part in a prediction.
+
     Args:
         feature_specs: See `Head`, as for the other arguments not listed here.
         num_classes: See `Head`.

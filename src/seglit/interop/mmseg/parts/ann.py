@@ -17,8 +17,9 @@ def node(settings: Settings) -> Node:
 
 
 RULES = (
-    # Of the self-attention, query and key are one and the same.
-    (r"^context\.stages\.0\.query_project\..*", ""),
+    # Of the self-attention, key and query are one and the same.
+    (r"^context\.stages\.0\.key_project\..*", ""),
+    (r"^context\.stages\.0\.query_project\.", "self_attention.key."),
     (r"^fusion\.bottleneck\.", "fusion."),
     (r"^fusion\.stages\.0\.", "attention."),
     (r"^context\.bottleneck\.", "self_fusion."),
