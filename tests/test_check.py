@@ -176,9 +176,13 @@ def shipped(group: str) -> list[str]:
     return names
 
 
+HEADS = {"ce_danet": ["model/net/decode_head=da"]}
+"""Criteria that belong to other heads than those that most models have."""
+
+
 def groups() -> list[list[str]]:
     runs = [[f"model={name}"] for name in shipped("model")]
-    runs += [[f"model/criterion={name}"] for name in shipped("model/criterion")]
+    runs += [[f"model/criterion={name}", *HEADS.get(name, [])] for name in shipped("model/criterion")]
     runs += [[f"model/optimizer={name}"] for name in shipped("model/optimizer")]
     runs += [[f"model/scheduler={name}"] for name in shipped("model/scheduler") if name != "step"]
     runs += [["model/scheduler=step", "model.scheduler.milestones=[0.5]"]]
