@@ -93,9 +93,9 @@ class Encoding(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels"]:
         """The mean over the code words of the differences that fall to each."""
-        places = self.projection(x).flatten(2)
-        # |p - c|^2 and the sum of s (p - c), multiplied out, so that no differences of all pairs are in memory.
-        squares = places.square().sum(dim=1)[:, None] + self.codewords.square().sum(dim=1)[:, None]
-        share = (self.scale[:, None] * (squares - 2 * self.codewords @ places)).softmax(dim=1)
-        differences = share @ places.transpose(1, 2) - share.sum(dim=2, keepdim=True) * self.codewords
+        places = self.projection(x).flatten(2).transpose(1, 2)
+        # By `cdist`, as autocast leaves it in full precision.
+        share = (self.scale * torch.cdist(places, self.codewords).square()).softmax(dim=2)
+        # The sum of share * (place - codeword), multiplied out, as the differences of all pairs would fill the memory.
+        differences = share.transpose(1, 2) @ places - share.sum(dim=1)[..., None] * self.codewords
         return F.relu(self.norm(differences[..., None])).mean(dim=(1, 3))
