@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seglit.blocks import NormFactory, conv_norm_relu, convolution
+from seglit.blocks import NormFactory, conv_norm_relu
 from seglit.features import FeatureSpec
 from seglit.heads.head import Features, Head
 
@@ -132,7 +132,8 @@ class PointwiseAttention(nn.Module):
         super().__init__()
         self.reduction = conv_norm_relu(in_channels, channels, 1, norm=norm)
         self.weighing = nn.Sequential(
-            conv_norm_relu(channels, channels, 1, norm=norm), convolution(channels, mask_size[0] * mask_size[1], 1)
+            conv_norm_relu(channels, channels, 1, norm=norm),
+            nn.Conv2d(channels, mask_size[0] * mask_size[1], 1, bias=False),
         )
         self.mask_size = mask_size
         self.distribute = distribute
