@@ -87,6 +87,44 @@ def filled(net: nn.Module) -> nn.Module:
     return net
 
 
+class LoopedPSAMask(nn.Module):
+    """A stand-in for mmcv's compiled `PSAMask`, by loops over every number."""
+
+    def __init__(self, psa_type: str, mask_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.collects = psa_type == "collect"
+        self.mask_size = mask_size
+
+    def forward(self, masks: Tensor) -> Tensor:  # noqa: D102
+        count, _, height, width = masks.shape
+        rows, columns = self.mask_size
+        spread = masks.new_zeros(count, height, width, height, width)
+        for y in range(height):
+            for x in range(width):
+                for row in range(rows):
+                    for column in range(columns):
+                        there = y + row - (rows - 1) // 2, x + column - (columns - 1) // 2
+                        if 0 <= there[0] < height and 0 <= there[1] < width:
+                            value = masks[:, row * columns + column, y, x]
+                            if self.collects:
+                                spread[:, there[0], there[1], y, x] = value
+                            else:
+                                spread[:, y, x, there[0], there[1]] = value
+        return spread.view(count, height * width, height, width)
+
+
+def register_originals() -> None:
+    """Make MMSegmentation's parts known by name, with what mmcv-lite lacks."""
+    # It has mmcv's operations but not what they are compiled to; CCNet's is plain PyTorch.
+    sys.modules["mmcv._ext"] = peers.Placeholders("mmcv._ext")
+    sys.modules["mmcv._ext"].__spec__ = ModuleSpec("mmcv._ext", None)
+    from mmseg.models.decode_heads import psa_head
+    from mmseg.utils import register_all_modules
+
+    register_all_modules()
+    psa_head.PSAMask = LoopedPSAMask
+
+
 def compared(model: dict[str, Any], size: tuple[int, int]) -> tuple[float, float]:
     """The largest difference of the logits, and the largest logit."""
     from seglit.interop.mmseg.network import network
@@ -120,12 +158,7 @@ def main() -> None:
         peers.prepared(options.environment)
         sys.exit(peers.run(options.environment, "parity.py", *sys.argv[1:], "--among-peers").returncode)
     warnings.simplefilter("ignore")
-    # mmcv-lite has mmcv's operations but not what they are compiled to; CCNet's is plain PyTorch.
-    sys.modules["mmcv._ext"] = peers.Placeholders("mmcv._ext")
-    sys.modules["mmcv._ext"].__spec__ = ModuleSpec("mmcv._ext", None)
-    from mmseg.utils import register_all_modules
-
-    register_all_modules()
+    register_originals()
     from seglit.interop.mmseg.settings import UnsupportedError
 
     worst = 0.0

@@ -176,7 +176,7 @@ def shipped(group: str) -> list[str]:
     return names
 
 
-FITTING = {"ce_coarse": ["model=ocrnet_hr18s"]}
+FITTING = {"ce_coarse": ["model=ocrnet_hr18s"], "ce_danet": ["model=danet_r50-d8"]}
 """Criteria of other heads than the default model's, and a model that has them."""
 
 

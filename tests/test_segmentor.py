@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from seglit.backbones import HRNet, MobileNetV2, MobileNetV3, ResNet, TimmBackbone, UNet
 from seglit.features import FeatureSpec
-from seglit.heads import ASPPHead, DepthwiseSeparableASPPHead, FCNHead, LRASPPHead, OCRHead, PSPHead
+from seglit.heads import ASPPHead, DAHead, DepthwiseSeparableASPPHead, FCNHead, LRASPPHead, OCRHead, PSPHead
 from seglit.segmentor import Segmentor
 
 BACKBONES = {
@@ -120,6 +120,22 @@ def test_heads_go_by_the_names_of_their_outputs():
     assert list(net.heads) == ["decode", "aux", "aux_1"] == list(net(torch.zeros(1, 3, 8, 8)))
     assert net.heads["decode"] is net.decode_head
     assert [head.stride for head in net.heads.values()] == [4, 4, 2]
+
+
+def test_a_head_may_give_further_logits_in_training():
+    head = partial(DAHead, num_classes=3, channels=8)
+    net = Segmentor(StubBackbone(), head, {"aux": partial(head, in_index=0)})
+    image = torch.randn(2, 3, 8, 8)
+    names = ["decode", "decode_pam", "decode_cam", "aux", "aux_pam", "aux_cam"]
+    assert list(net.heads) == names
+    assert sorted(net.train()(image)) == sorted(names)
+    assert net.heads["decode_cam"] is net.decode_head
+    assert list(net.eval()(image)) == ["decode"]
+
+
+def test_an_auxiliary_head_has_not_the_name_of_further_logits():
+    with pytest.raises(ValueError, match="cannot be called 'decode_pam', as DAHead gives further logits of that name"):
+        Segmentor(StubBackbone(), partial(DAHead, num_classes=3), {"decode_pam": AUXILIARY})
 
 
 def test_without_auxiliary_heads_training_gives_the_decode_head_alone():

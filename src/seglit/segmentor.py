@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seglit.features import FeatureSpec, feature_specs_of
 from seglit.heads import Head
+from seglit.heads.head import Features
 
 HeadFactory = Callable[[Sequence[FeatureSpec]], Head]
 NeckFactory = Callable[[Sequence[FeatureSpec]], nn.Module]
@@ -42,7 +43,26 @@ class Segmentor(nn.Module):
     - `OCRHead`: `pixels.<block>`, `query.<i>.<block>`, `key.<i>.<block>`, `value.<block>`, `context.<block>`,
       `fusion.<block>`;
     - `FCNHead`: `convs.<i>.<block>`, `fusion.<block>`; `PSPHead`: `pools.<i>.<block>`, `bottleneck.<block>`;
-      every head: `classifier`.
+      every head: `classifier`;
+    - `NLHead`, `DNLHead`, `GCHead`, `CCHead`: `body.before.<block>`, `body.after.<block>`, `body.fusion.<block>`, and
+      in `body.block` what attends: `query`, `key`, `value`, `out.<block>`, `saliency`; `score`, `addend.*` and
+      `factor.*` with `reduce`, `norm`, `expand`; `gamma`;
+    - `DAHead`: `branches.<pam|cam>.<0|2>.<block>`, `branches.pam.1.<query|key|value|gamma>`, `branches.cam.1.gamma`,
+      `classifiers.<pam|cam>`;
+    - `ANNHead`: `attention.*` and `self_attention.*` with `query.<block>`, `key.<block>`, `value`, `out`, then
+      `fusion.<block>`, `bottleneck.<block>`, `self_fusion.<block>`;
+    - `ISAHead`: `reduction.<block>`, `far.*` and `near.*` with `query.<i>.<block>`, `key.<i>.<block>`, `value`,
+      `out.<block>`, `fusion.<block>`;
+    - `PSAHead`: `branches.<i>.reduction.<block>`, `branches.<i>.weighing.0.<block>` and `.1`, `projection.<block>`,
+      `bottleneck.<block>`;
+    - `EMAHead`: `reduction.<block>`, `projection`, `attention.bases`, `out.<block>`, `bottleneck.<block>`,
+      `fusion.<block>`;
+    - `EncHead`: `bottleneck.<block>`, `laterals.<i>.<block>`, `fusion.<block>`, `encoding.projection.<block>`,
+      `encoding.<codewords|scale|norm>`, `scaling`;
+    - `APCHead`: `branches.<i>.<cells|pixels|whole|residual|fusion>.<block>`, `branches.<i>.affinity`,
+      `bottleneck.<block>`; `DMHead`: `branches.<i>.filters`, `branches.<i>.<reduction|fusion>.<block>`,
+      `branches.<i>.norm`, `bottleneck.<block>`;
+    - `JPU`: `laterals.<i>.<block>`, `branches.<i>.<0|1>.<block>`.
 
     Args:
         backbone: Module with `feature_specs` and a forward from an image to that many maps.
@@ -52,8 +72,8 @@ class Segmentor(nn.Module):
 
     Raises:
         ValueError: If backbone or neck do not describe their features, if a head cannot be built from them,
-            if an auxiliary head's name is "decode" or no identifier, if the decode head refines the
-            logits of a head that is not there, or if heads differ in num_classes.
+            if an auxiliary head's name is "decode", no identifier or that of another output, if the decode
+            head refines the logits of a head that is not there, or if heads differ in num_classes.
     """
 
     def __init__(
@@ -85,18 +105,28 @@ class Segmentor(nn.Module):
                 f"{type(self.decode_head).__name__} refines the logits of an auxiliary head called {refined!r}; "
                 f"there is {', '.join(map(repr, self.auxiliary_heads)) or 'none'}"
             )
+        for more in self.decode_head.further:
+            if output_name(DECODE, more) in self.auxiliary_heads:
+                raise ValueError(
+                    f"an auxiliary head cannot be called {output_name(DECODE, more)!r}, as "
+                    f"{type(self.decode_head).__name__} gives further logits of that name"
+                )
         classes = {name: head.num_classes for name, head in self.heads.items()}
         if len(set(classes.values())) > 1:
             raise ValueError(f"all heads must have the same num_classes, got {classes}")
 
     @property
     def heads(self) -> dict[str, Head]:
-        """All heads by the names of their outputs: "decode" and those of the auxiliary heads."""
+        """By the name of each output, the head that it is from: "decode" and those of the auxiliary heads.
+
+        What a head gives further follows its own, as "decode_pam".
+        """
         auxiliary = {name: cast(Head, head) for name, head in self.auxiliary_heads.items()}
-        return {DECODE: self.decode_head, **auxiliary}
+        heads = {DECODE: self.decode_head, **auxiliary}
+        return {output_name(name, more): head for name, head in heads.items() for more in ("", *head.further)}
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> dict[str, Float[Tensor, "batch _ _ _"]]:
-        """Logits by head, each at its head's own stride; in eval mode those of the decode head alone.
+        """Logits by the names of `heads`, each at its head's own stride; in eval mode those of the decode head alone.
 
         Args:
             image: Normalised as the weights expect it.
@@ -105,11 +135,24 @@ class Segmentor(nn.Module):
         if self.neck is not None:
             features = self.neck(features)
         refined = self.decode_head.refines
-        logits = {
-            name: head(features) for name, head in self.auxiliary_heads.items() if self.training or name == refined
-        }
-        decoded = self.decode_head(features) if refined is None else self.decode_head(features, logits[refined])
-        return {DECODE: decoded, **(logits if self.training else {})}
+        logits: dict[str, Tensor] = {}
+        for name, head in self.auxiliary_heads.items():
+            if self.training or name == refined:
+                logits |= self._outputs(name, cast(Head, head), features)
+        if refined is None:
+            decoded = self._outputs(DECODE, self.decode_head, features)
+        else:
+            decoded = {DECODE: self.decode_head(features, logits[refined])}
+        return {**decoded, **(logits if self.training else {})}
+
+    def _outputs(self, name: str, head: Head, features: Features) -> dict[str, Tensor]:
+        outputs = head.outputs(features) if self.training else {"": head(features)}
+        return {output_name(name, more): logits for more, logits in outputs.items()}
+
+
+def output_name(head: str, further: str) -> str:
+    """What criterion and log call an output of a head: its prediction, of the empty name, or what it gives further."""
+    return f"{head}_{further}" if further else head
 
 
 def build_head(name: str, factory: HeadFactory, specs: Sequence[FeatureSpec]) -> Head:

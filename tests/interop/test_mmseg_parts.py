@@ -30,11 +30,12 @@ def filled(case: dict[str, Any]) -> torch.nn.Module:
         for module in case["modules"].split()
         for new in translated.renamed({f"{module}.weight": torch.zeros(())})
     }
+    own = {new: key for key in case.get("parameters", "").split() for new in translated.renamed({key: torch.zeros(())})}
     with torch.no_grad():
         for key, value in net.state_dict().items():
             module, last = key.rsplit(".", 1)
-            value.copy_(fill(f"{names[module]}.{last}", tuple(value.shape)))
-    assert set(names) == {key.rsplit(".", 1)[0] for key in net.state_dict()}
+            value.copy_(fill(own.get(key) or f"{names[module]}.{last}", tuple(value.shape)))
+    assert set(names) == {key.rsplit(".", 1)[0] for key in net.state_dict() if key not in own}
     return net
 
 

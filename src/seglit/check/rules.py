@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from seglit.check import callback_rules, trainer_rules
-from seglit.check.nodes import HYDRA_KEYS, MISSING, Node, default_of, mapping, signature, value_problems, walk
-from seglit.config import nearest, similar
+from seglit.check.nodes import HYDRA_KEYS, MISSING, Node, default_of, mapping, resolve, signature, value_problems, walk
+from seglit.config import ConfigError, nearest, similar
 
 
 def head_rule(content: Node) -> Iterator[str]:
@@ -14,17 +14,34 @@ def head_rule(content: Node) -> Iterator[str]:
     net, criterion = mapping(content["model"].get("net")), mapping(content["model"].get("criterion"))
     if not net or not str(criterion.get("_target_")).endswith(".SegmentationCriterion"):
         return
-    heads = {"decode", *map(str, mapping(net.get("auxiliary_heads")))}
+    nodes = {"decode": net.get("decode_head"), **mapping(net.get("auxiliary_heads"))}
+    heads = {output for name, node in nodes.items() for output in outputs(str(name), mapping(node))}
     others = {*HYDRA_KEYS, "tiled", "kernels"}
     criteria = {str(name) for name, value in criterion.items() if name not in others and value is not None}
     for name in sorted(criteria - heads):
         place = f"model.criterion.{name}"
         yield f"{place}: the net has no such head{similar(name, heads)}; take it out with ~{place}"
     for name in sorted(heads - criteria):
+        if name not in nodes:
+            yield f"model.criterion.{name}: is missing; a head of the net gives further logits of that name in training"
+            continue
         yield (
             f"model.criterion.{name}: is missing; the net has a head of that name, "
             f"which ~model.net.auxiliary_heads.{name} takes out"
         )
+
+
+def outputs(name: str, head: Node) -> list[str]:
+    """The names of what a head gives in training, as `Segmentor.heads` has them."""
+    from seglit.heads import Head
+    from seglit.segmentor import output_name
+
+    try:
+        target = resolve(str(head.get("_target_")))
+    except ConfigError:
+        return [name]  # which has a line of its own
+    further = target.further if isinstance(target, type) and issubclass(target, Head) else ()
+    return [output_name(name, more) for more in ("", *further)]
 
 
 def paramwise_rule(content: Node) -> Iterator[str]:

@@ -30,6 +30,8 @@ class Head(nn.Module, ABC):
         channels: Channels of what `embed` returns.
         refines: For a class of heads that improve on another's logits: the name of that auxiliary head, whose
             logits `forward` then takes after the features, in evaluation too.
+        further: For a class of heads that give more than their prediction in training: the names of what else
+            `outputs` gives, as many channels at the same stride, which the loss is to see too.
 
     Args:
         feature_specs: What the backbone gives, highest resolution first.
@@ -45,6 +47,7 @@ class Head(nn.Module, ABC):
     """
 
     refines: ClassVar[str | None] = None
+    further: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -108,6 +111,10 @@ class Head(nn.Module, ABC):
         """Logits at `stride`."""
         logits: Tensor = self.classifier(self.dropout(self.embed(features)))
         return logits
+
+    def outputs(self, features: Features) -> dict[str, Float[Tensor, "batch _ _ _"]]:
+        """What training supervises: the logits of `forward` by the empty name, and those that `further` names."""
+        return {"": self(features)}
 
 
 def resized(

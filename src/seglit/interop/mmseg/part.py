@@ -78,3 +78,10 @@ def head_arguments(settings: Settings) -> Node:
     }
     out_channels = settings.take("out_channels", None)
     return node if out_channels is None else {**node, "out_channels": out_channels}
+
+
+def several_features(settings: Settings) -> Node:
+    """`head_arguments` of a head that reads several features as they are, which its own constructor says there."""
+    settings.values.setdefault("input_transform", "multiple_select")
+    settings.only("input_transform", "multiple_select")
+    return head_arguments(settings)
