@@ -14,7 +14,13 @@ from seglit.config import ConfigError, from_text, plain
 from seglit.segmentor import Segmentor
 
 NET = "net."
-SOURCES = {"pretrained": False, "checkpoint_path": None, "class_weight": None}
+SOURCES = {
+    "pretrained": False,
+    "checkpoint_path": None,
+    "class_weight": None,
+    "init_weights": None,
+    "new_classifiers": False,
+}
 """Arguments by which net and criterion fetch what a checkpoint has or does not need, and what they are without it."""
 
 
@@ -99,6 +105,15 @@ def rebuildable(cfg: DictConfig) -> DictConfig:
         # Class weights that are numbers need no fetching, and a loss may insist on them.
         if key.startswith(("model.net.", "model.criterion.")) and name in SOURCES and not isinstance(value, list):
             OmegaConf.update(changed, key, SOURCES[name])
+    return changed
+
+
+def resuming(cfg: DictConfig) -> DictConfig:
+    """The configuration without the file that the net first started from, as a run goes on from its checkpoint."""
+    changed = cfg.copy()
+    for name in ("init_weights", "new_classifiers"):
+        if name in changed.model.net:
+            changed.model.net[name] = SOURCES[name]
     return changed
 
 

@@ -1,14 +1,17 @@
 """A pickle read as data: nothing that it names is imported, looked up or called.
 
-Python's own unpickler is a machine that calls what a file tells it to, and torch's safe one refuses every class that it
-does not know, as those in the logs of MMEngine. This is a machine that only ever builds dicts, lists, tuples and texts; a
-class becomes a `Global`, that is its name, and an instance a `Made`, that is the name with what it was made from.
+Python's own unpickler calls what a file tells it to, and torch's safe one refuses each class that it does not know, as
+those in MMEngine's logs. This is a machine that only ever builds dicts, lists, tuples and texts; a class becomes a
+`Global`, that is its name, and an instance a `Made`, that is the name with what it was made from.
 """
 
+import io
+import mmap
 import pickletools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import IO, Any, cast
 
 MAX_OPERATIONS = 5_000_000
 """Some ten times those of the largest checkpoints, whose tensors are outside of the pickle."""
@@ -16,19 +19,6 @@ MAX_OPERATIONS = 5_000_000
 
 class PickleError(ValueError):
     """Bytes that are no pickle, or none of the kind that checkpoints are."""
-
-
-class Source(Protocol):
-    """What a pickle is read from: a memory map, or `io.BytesIO`."""
-
-    def read(self, size: int | None = ..., /) -> bytes:
-        """At most so many bytes."""
-
-    def readline(self) -> bytes:
-        """The bytes up to the end of the line."""
-
-    def tell(self) -> int:
-        """Where reading goes on."""
 
 
 @dataclass(eq=False, slots=True)
@@ -84,18 +74,16 @@ class Mark:
 
 MARK = Mark()
 ORDERED_DICT = ("collections", "OrderedDict")
-VALUES = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING UNICODE SHORT_BINUNICODE BINUNICODE "
-    "BINUNICODE8 SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8 FLOAT BINFLOAT".split()
-)
+VALUES = re.compile(r"(BIN)?INT[12]?|LONG[14]?|(SHORT_)?(BIN)?(STRING|BYTES|UNICODE)8?|BYTEARRAY8|(BIN)?FLOAT")
+"""Operations that push the value that stands behind them."""
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 
 
-def read_pickle(source: Source, stored: list[Persistent] | None = None) -> Any:
+def read_pickle(source: io.BytesIO | mmap.mmap, stored: list[Persistent] | None = None) -> Any:
     """The content of the pickle at which `source` stands, and leave `source` behind its end.
 
     Args:
-        source: What to read.
+        source: What to read; in memory, as a broken pickle may ask for more than there is.
         stored: A list to which all is added that the pickle says to be stored elsewhere.
 
     Raises:
@@ -103,7 +91,7 @@ def read_pickle(source: Source, stored: list[Persistent] | None = None) -> Any:
     """
     machine = Machine([] if stored is None else stored)
     try:
-        for count, (operation, argument, _) in enumerate(pickletools.genops(source)):
+        for count, (operation, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], source))):
             if count == MAX_OPERATIONS:
                 raise PickleError(f"has more than {MAX_OPERATIONS} operations")
             machine.run(operation.name, argument)
@@ -136,7 +124,7 @@ class Machine:
             PickleError: On one that no checkpoint has.
             IndexError: On an empty stack.
         """
-        if name in VALUES:
+        if VALUES.fullmatch(name):
             self.stack.append(argument)
         elif name in CONSTANTS:
             self.stack.append(CONSTANTS[name])

@@ -93,7 +93,9 @@ class TorchFile:
             raise PickleError(f"is a tensor of size {tuple(size)}, which its {count} numbers do not fill")
         if key not in storages:
             content = self.storage(key, count, dtype)
-            storages[key] = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+            storages[key] = (
+                torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+            )
         memory = storages[key]
         if memory.dtype != dtype or len(memory) != count:
             raise PickleError(f"is a tensor whose storage {key} is of two types or sizes")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from seglit.interop.mmseg.network import Network
     from seglit.interop.mmseg.part import Part
@@ -137,7 +137,8 @@ def read(path: Path) -> Checkpoint:
             raise ConfigError(f"{path}: holds {described(content)}, not weights; {MEND}")
         key = next((name for name in INSIDE if isinstance(content.get(name), dict)), None)
         nodes = content if key is None else content[key]
-        meta = content.get("meta") if key is not None else None
+        about = content.get("meta") if key is not None else None
+        about = about if isinstance(about, dict) else {}
         dropped = {
             str(name): REASONS.get(str(name), "no weights of the network")
             for name in content
@@ -152,8 +153,8 @@ def read(path: Path) -> Checkpoint:
         weights = file.tensors(wanted)
     if not weights:
         raise ConfigError(f"{path}: holds no weights; {MEND}")
-    about = meta if isinstance(meta, dict) else {}
-    told = about.get("dataset_meta") if isinstance(about.get("dataset_meta"), dict) else {}
+    told = about.get("dataset_meta")
+    told = told if isinstance(told, dict) else {}
     text = next((about[name] for name in ("cfg", "config") if isinstance(about.get(name), str)), None)
     return Checkpoint(
         path,
@@ -214,10 +215,15 @@ def renamings(network: "Network") -> list[Renaming]:
     return [Renaming(place.theirs, place.ours, place.part.renamed) for place in network.places]
 
 
-def fitted(net: "Segmentor", weights: "Mapping[str, Tensor]") -> list[Renaming]:
+def fitted(net: "Segmentor", node: Mapping[str, Any], weights: "Mapping[str, Tensor]") -> list[Renaming]:
     """The parts of a segmentor, each read by the rules after which its weights fit best.
 
     For a segmentor of which it is not known what its parts are called there, as one of `conf/model`.
+
+    Args:
+        net: The segmentor.
+        node: From which it was built.
+        weights: By their names there.
     """
     heads = [name for name in net.auxiliary_heads if name != "coarse"]
     places = [(BACKBONE, BACKBONE), ("neck.", "neck.")]
@@ -230,7 +236,21 @@ def fitted(net: "Segmentor", weights: "Mapping[str, Tensor]") -> list[Renaming]:
     elif heads:
         places += [("auxiliary_head.", f"auxiliary_heads.{heads[0]}.")]
     shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    return [Renaming(theirs, ours, best_rules(ours, shapes, within(weights, theirs))) for theirs, ours in places]
+    known = candidates(node["backbone"])
+    return [Renaming(theirs, ours, best_rules(known, ours, shapes, within(weights, theirs))) for theirs, ours in places]
+
+
+def candidates(backbone: Mapping[str, Any]) -> "list[Part]":
+    """Parts that may be those of a network; of ResNets, which are alike by name and shape, those of its variant."""
+    from seglit.interop.mmseg.parts import PARTS
+    from seglit.interop.mmseg.parts.resnet import VARIANTS
+
+    variant = backbone.get("variant", "v1c") if backbone["_target_"].endswith(".ResNet") else None
+    return [
+        part
+        for part in PARTS
+        if all(kind not in VARIANTS for kind in part.types) or variant in map(VARIANTS.get, part.types)
+    ]
 
 
 def within(weights: "Mapping[str, Tensor]", prefix: str) -> "dict[str, Tensor]":
@@ -239,11 +259,9 @@ def within(weights: "Mapping[str, Tensor]", prefix: str) -> "dict[str, Tensor]":
 
 
 def best_rules(
-    ours: str, shapes: Mapping[str, tuple[int, ...]], weights: "Mapping[str, Tensor]"
+    known: "Sequence[Part]", ours: str, shapes: Mapping[str, tuple[int, ...]], weights: "Mapping[str, Tensor]"
 ) -> "Callable[[Mapping[str, Tensor]], dict[str, Tensor]]":
     """The rules of the part after which most weights fit, and fewest are left over; the first of equals."""
-    from seglit.interop.mmseg.parts import PARTS
-
     wanted = {name.removeprefix(ours): shape for name, shape in shapes.items() if name.startswith(ours)}
 
     def misfits(part: "Part") -> int:
@@ -255,7 +273,7 @@ def best_rules(
         found = {name: tuple(value.shape) for name, value in named.items()}
         return sum(wanted.get(name) != found.get(name) for name in wanted.keys() | found.keys())
 
-    return min(PARTS, key=misfits).renamed
+    return min(known, key=misfits).renamed
 
 
 def translate(
@@ -335,7 +353,7 @@ def translate(
 
 
 def backbone_of(checkpoint: Checkpoint, report: Report) -> "dict[str, Tensor]":
-    """The weights of the backbone alone, whose names begin with `backbone.`; what else there is goes into the report."""
+    """The weights of the backbone alone, by names that begin with `backbone.`; the others go into the report."""
     weights = checkpoint.weights
     if any(name.startswith(BACKBONE) for name in weights):
         rest = {name for name in weights if not name.startswith(BACKBONE)}
@@ -455,7 +473,7 @@ def write(
         "scope": scope,
         "source": checkpoint.path.name,
         "source_sha256": sha256(checkpoint.path),
-        "net": yaml.safe_dump(dict(node), sort_keys=False),
+        "net": yaml.safe_dump(json.loads(json.dumps(node)), sort_keys=False),
     }
     if checkpoint.classes is not None:
         about["classes"] = json.dumps(checkpoint.classes)
@@ -499,17 +517,28 @@ def network_of(checkpoint: Checkpoint, config: Path | None) -> "Network":
     from seglit.interop.mmseg.network import network
     from seglit.interop.mmseg.settings import UnsupportedError
 
-    if config is None and checkpoint.config is None:
-        raise ConfigError(f"{checkpoint.path}: has no configuration inside; give --config, or --model")
-    literals = importlib.import_module("seglit.interop.mmseg.literals")
-    content = literals.from_text(checkpoint.config) if config is None else literals.from_file(config)
-    model = content.get("model")
+    model = configuration(checkpoint, config).get("model")
     if not isinstance(model, Mapping):
         raise ConfigError(f"{config or checkpoint.path}: the configuration has no model")
     try:
         return network(model)
     except UnsupportedError as error:
         raise ConfigError(f"{config or checkpoint.path}: {error}") from error
+
+
+def configuration(checkpoint: Checkpoint, config: Path | None) -> Mapping[str, Any]:
+    """The configuration in a file, or by default the one inside the checkpoint, read without executing it.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    from seglit.config import ConfigError
+
+    if config is None and checkpoint.config is None:
+        raise ConfigError(f"{checkpoint.path}: has no configuration inside; give --config, or --model")
+    literals = importlib.import_module("seglit.interop.mmseg.literals")
+    content: Mapping[str, Any] = literals.from_text(checkpoint.config) if config is None else literals.from_file(config)
+    return content
 
 
 def node_of_model(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -562,7 +591,7 @@ def run(options: argparse.Namespace) -> int:
         net: Segmentor = instantiate(node, _convert_="all")
         # A bare backbone's names have to look like those of a segmentor for the rules to be found.
         weights = backbone_of(checkpoint, Report()) if backbone_only else checkpoint.weights
-        parts = fitted(net, weights)
+        parts = fitted(net, node, weights)
     else:
         translated = network_of(checkpoint, options.config)
         node, net, parts = translated.node, translated.build(), renamings(translated)
@@ -590,8 +619,3 @@ def origin(checkpoint: Checkpoint) -> str:
     kind = f"MMSegmentation {checkpoint.release}" if checkpoint.release else "weights"
     classes = "" if checkpoint.classes is None else f", {len(checkpoint.classes)} classes"
     return f"{kind}, {len(checkpoint.weights)} weights{classes}"
-
-
-def parts_of(net: "nn.Module") -> list[str]:
-    """The beginnings of the names of a segmentor's parts, as `backbone.` and `auxiliary_heads.aux.`."""
-    return [name for name, _ in net.named_children()]
