@@ -1,16 +1,23 @@
 """A training that starts from a file of weights."""
 
+import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import save_file
 
+from conftest import tiny_overrides
 from seglit.backbones import UNet
-from seglit.checkpoint import load_net, resuming
+from seglit.build import build, built
+from seglit.checkpoint import load_net, read_checkpoint, resuming
 from seglit.config import ConfigError, compose
 from seglit.heads import FCNHead
+from seglit.receipt import receipt, receipt_tables
 from seglit.segmentor import Segmentor
+from seglit.train import run
 
 
 def segmentor(classes=3, **arguments) -> Segmentor:
@@ -97,8 +104,6 @@ def test_the_configuration_of_a_run(file):
     assert cfg.model.net.init_weights is None
     small = Segmentor(UNet(base_channels=16, num_stages=2), segmentor_head())
     cfg.model.net.init_weights = file(small)
-    from seglit.build import built
-
     with pytest.raises(ConfigError, match=r"model\.net: init_weights: .*is it of another model"):
         built(cfg.model.net, "model.net")
     # Neither a prediction nor a run that goes on reads the file.
@@ -107,3 +112,37 @@ def test_the_configuration_of_a_run(file):
     assert cfg.model.net.init_weights is not None
     net = built(resuming(cfg).model.net, "model.net")
     assert load_net(cfg, net.state_dict()).initial is None
+
+
+def test_the_receipt_says_it(tmp_path, tiny_data):
+    path = str(tmp_path / "start.safetensors")
+    cfg = compose(tiny_overrides(tiny_data, tmp_path, f"model.net.init_weights={path}"))
+    net = built(resuming(cfg).model.net, "model.net")
+    save_file({name: value for name, value in net.state_dict().items() if name.startswith("backbone.")}, path)
+    parts = build(cfg)
+    content = receipt(parts.module, parts.datamodule, parts.trainer)
+    assert content["initial"] == {"path": path, "loaded": ("backbone",), "new": ("decode_head", "auxiliary_heads.aux")}
+    console = Console(width=300, record=True, quiet=True)
+    console.print(receipt_tables(content))
+    assert f"backbone from {path}; new: decode_head, auxiliary_heads.aux" in console.export_text()
+
+
+@pytest.mark.slow
+def test_a_run_from_a_file_and_on_from_its_checkpoint(tmp_path, tiny_data, capsys):
+    path = str(tmp_path / "start.safetensors")
+    short = ["trainer.max_steps=2", "trainer.val_check_interval=2", "test_after_fit=false", "callbacks.pictures=null"]
+    started = tiny_overrides(tiny_data, tmp_path / "run", *short, f"model.net.init_weights={path}")
+    cfg = compose(started)
+    net = built(resuming(cfg).model.net, "model.net")
+    weights = {name: value for name, value in net.state_dict().items() if name.startswith("backbone.")}
+    save_file(weights, path)
+    run(cfg)
+    assert "backbone from" in capsys.readouterr().out
+    written = json.loads((tmp_path / "run" / "receipt.json").read_text())
+    assert written["initial"] == {"path": path, "loaded": ["backbone"], "new": ["decode_head", "auxiliary_heads.aux"]}
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    Path(path).unlink()
+    with pytest.raises(ConfigError, match=r"model\.net\.init_weights: None, but .* was trained with"):
+        run(compose([*started, "model.net.init_weights=null", f"ckpt_path={last}"]))
+    run(compose([*started, f"ckpt_path={last}"]))
+    load_net(*read_checkpoint(last))

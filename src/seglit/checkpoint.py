@@ -27,13 +27,17 @@ SOURCES = {
 def stored(path: Path) -> tuple[DictConfig, Mapping[str, Any]]:
     """The configuration in a checkpoint, not yet checked, and all that the file holds; read with torch's safe loader.
 
+    A safetensors file that `seglit-import weights` wrote of a whole segmentor is one too.
+
     Raises:
         ConfigError: names the file where it is missing or not a checkpoint of seglit.
     """
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give a .ckpt that seglit.train wrote")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = (
+            imported(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except Exception as error:
         # Torch's own words advise to load it unsafely.
         kind = type(error).__name__
@@ -50,6 +54,15 @@ def stored(path: Path) -> tuple[DictConfig, Mapping[str, Any]]:
         return from_text(text), content
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def imported(path: Path) -> dict[str, Any]:
+    """What `seglit-import weights` wrote, in the form of a checkpoint."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        weights = {NET + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+        return {"state_dict": weights, "seglit": {"config": (file.metadata() or {}).get("config")}}
 
 
 def read_checkpoint(path: Path, packages: Sequence[str] = ()) -> tuple[DictConfig, dict[str, Tensor]]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from reference import mmseg_nets
 from seglit.backbones import ResNet
+from seglit.checkpoint import load_net, read_checkpoint
 from seglit.config import ConfigError
 from seglit.interop.mmseg import weights as module
 from seglit.interop.mmseg.network import network
@@ -100,7 +101,9 @@ def configured(monkeypatch):
     """The reader of configurations, without files."""
 
     def configuration(checkpoint, config):
-        return {"model": MODELS[checkpoint.config if config is None else config.stem]}
+        model = MODELS[checkpoint.config if config is None else config.stem]
+        test = {"mode": "slide", "crop_size": (64, 64), "stride": (42, 42)}
+        return {"model": model | {"test_cfg": test}, "img_norm_cfg": {"mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0]}}
 
     monkeypatch.setattr(module, "configuration", configuration)
 
@@ -134,6 +137,13 @@ def test_round_trip(tmp_path, configured, capsys, name, zipped):
     assert json.loads(about["classes"]) == list(CLASSES)
     assert json.loads(about["palette"]) == PALETTE
     instantiate(yaml.safe_load(about["net"])).load_state_dict(weights)
+    cfg, found = read_checkpoint(output)
+    assert load_net(cfg, found).state_dict().keys() == weights.keys()
+    assert cfg.data.mean == [1.0, 2.0, 3.0]
+    assert cfg.model.inference.window == [64, 64]
+    known = len(CLASSES) == cfg.data.num_classes
+    assert cfg.data.classes == (list(CLASSES) if known else ["0", "1"])
+    assert len(cfg.data.palette) == cfg.data.num_classes
     assert [entry.name for entry in output.parent.iterdir()] == ["x.safetensors"]
 
 
@@ -206,6 +216,8 @@ def test_a_report_names_each_misfit(tmp_path, configured, capsys):
     assert "dropped: elsewhere: allowed by --partial" in printed
     found, about = safetensors_in(output)
     assert about["scope"] == "part"
+    with pytest.raises(ConfigError, match="no configuration inside"):
+        read_checkpoint(output)
     assert "decode_head.classifier.bias" not in found
     with pytest.raises(ConfigError, match="--partial nothing: no weight is called so"):
         run(options(*call, "--partial", "nothing"))

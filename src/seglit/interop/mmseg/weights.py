@@ -3,9 +3,11 @@
 import argparse
 import hashlib
 import importlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ REASONS = {
 CLASSIFIERS = ("fc.", "head.", "head_dist.", "classifier.", "neck.")
 """What an image classifier has beside its backbone."""
 IMAGE_SIZE = (128, 128)
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Of ImageNet, with which nearly all weights were trained."""
 TOLERANCE = 1e-4
 """Of the largest logit: float32 sums in another order, on another machine, leave some 1e-6."""
 
@@ -447,7 +451,12 @@ def logits_in(path: Path) -> "dict[str, Tensor]":
 
 
 def write(
-    path: Path, weights: "Mapping[str, Tensor]", checkpoint: Checkpoint, node: Mapping[str, Any], scope: str
+    path: Path,
+    weights: "Mapping[str, Tensor]",
+    checkpoint: Checkpoint,
+    node: Mapping[str, Any],
+    scope: str,
+    config: str | None = None,
 ) -> None:
     """Write safetensors with what has to be known of them; the file is whole, or is not there.
 
@@ -457,9 +466,8 @@ def write(
         checkpoint: Where they are from.
         node: The node of the segmentor, from which it can be built again.
         scope: `segmentor`, `backbone`, or `part` for a segmentor of which something was left out.
+        config: The configuration of a run, as in a checkpoint of seglit.
     """
-    import json
-
     import torch
     import yaml
     from safetensors.torch import save_file
@@ -475,6 +483,8 @@ def write(
         "source_sha256": sha256(checkpoint.path),
         "net": yaml.safe_dump(json.loads(json.dumps(node)), sort_keys=False),
     }
+    if config is not None:
+        about["config"] = config
     if checkpoint.classes is not None:
         about["classes"] = json.dumps(checkpoint.classes)
     if checkpoint.palette is not None:
@@ -507,8 +517,8 @@ def safetensors_in(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
         raise ConfigError(f"{path}: cannot be read as safetensors ({error}); give a whole file") from error
 
 
-def network_of(checkpoint: Checkpoint, config: Path | None) -> "Network":
-    """The network that a configuration describes, or the one that the checkpoint has inside.
+def network_of(content: Mapping[str, Any], name: Path) -> "Network":
+    """The network that a configuration describes; `name` is where it is from.
 
     Raises:
         ConfigError: If there is none, or it has no equal.
@@ -517,13 +527,13 @@ def network_of(checkpoint: Checkpoint, config: Path | None) -> "Network":
     from seglit.interop.mmseg.network import network
     from seglit.interop.mmseg.settings import UnsupportedError
 
-    model = configuration(checkpoint, config).get("model")
+    model = content.get("model")
     if not isinstance(model, Mapping):
-        raise ConfigError(f"{config or checkpoint.path}: the configuration has no model")
+        raise ConfigError(f"{name}: the configuration has no model")
     try:
         return network(model)
     except UnsupportedError as error:
-        raise ConfigError(f"{config or checkpoint.path}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
 
 
 def configuration(checkpoint: Checkpoint, config: Path | None) -> Mapping[str, Any]:
@@ -536,8 +546,16 @@ def configuration(checkpoint: Checkpoint, config: Path | None) -> Mapping[str, A
 
     if config is None and checkpoint.config is None:
         raise ConfigError(f"{checkpoint.path}: has no configuration inside; give --config, or --model")
-    literals = importlib.import_module("seglit.interop.mmseg.literals")
-    content: Mapping[str, Any] = literals.from_text(checkpoint.config) if config is None else literals.from_file(config)
+    reader = importlib.import_module("seglit.interop.mmseg.config_file")
+    with TemporaryDirectory() as folder:
+        path = config
+        if path is None:
+            path = Path(folder) / "inside_the_checkpoint.py"
+            path.write_text(checkpoint.config or "", encoding="utf-8")
+        try:
+            content: Mapping[str, Any] = reader.read(path)
+        except ValueError as error:
+            raise ConfigError(str(error).replace(f"{folder}/", f"{checkpoint.path}: ")) from error
     return content
 
 
@@ -552,6 +570,46 @@ def node_of_model(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
     cfg = rebuildable(compose([f"model={name}", "name=import", "output_dir=import", *overrides]))
     node: dict[str, Any] = plain(cfg)["model"]["net"]
     return node
+
+
+def run_config(checkpoint: Checkpoint, node: Mapping[str, Any], content: Mapping[str, Any]) -> str:
+    """The configuration of a run by which `seglit.predict` and `seglit.evaluate` take the file for a checkpoint.
+
+    Args:
+        checkpoint: Says classes and colours.
+        node: The node of the segmentor.
+        content: The configuration there, which says mean, std and window; empty if it is not known, in which case they
+            are those of ImageNet and the whole image.
+    """
+    from omegaconf import OmegaConf
+
+    from seglit.config import compose, to_text
+    from seglit.data.palette import default_palette
+
+    number = node["decode_head"]["num_classes"]
+    cfg = compose(
+        [
+            *("data=folder", "data.root=data", f"data.num_classes={number}", "data.train_transforms.crop.height=512"),
+            *("name=imported", "output_dir=imported"),
+        ]
+    )
+    OmegaConf.set_struct(cfg, False)
+    cfg.model.net = json.loads(json.dumps(node))
+    losses = cfg.model.criterion
+    auxiliary = losses.pop("aux")
+    for name in node.get("auxiliary_heads") or {}:
+        losses[name] = auxiliary
+    classes, palette = checkpoint.classes, checkpoint.palette
+    cfg.data.classes = list(classes if classes and len(classes) == number else map(str, range(number)))
+    cfg.data.palette = [list(colour) for colour in palette or () if len(palette or ()) == number]
+    cfg.data.palette = cfg.data.palette or [list(colour) for colour in default_palette(number)]
+    normal = content.get("data_preprocessor") or content.get("img_norm_cfg") or {}
+    cfg.data.mean, cfg.data.std = list(normal.get("mean", MEAN)), list(normal.get("std", STD))
+    model = content.get("model") or {}
+    test = model.get("test_cfg") or {}
+    if test.get("mode") == "slide":
+        cfg.model.inference.window, cfg.model.inference.stride = list(test["crop_size"]), list(test["stride"])
+    return to_text(cfg)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -586,6 +644,7 @@ def run(options: argparse.Namespace) -> int:
     backbone_only = options.backbone or not checkpoint.of_segmentor
     if backbone_only and options.verify is not None:
         raise ConfigError("--verify: compares logits, which a backbone alone has not")
+    content: Mapping[str, Any] = {}
     if options.model is not None:
         node = node_of_model(options.model, checkpoint)
         net: Segmentor = instantiate(node, _convert_="all")
@@ -593,7 +652,8 @@ def run(options: argparse.Namespace) -> int:
         weights = backbone_of(checkpoint, Report()) if backbone_only else checkpoint.weights
         parts = fitted(net, node, weights)
     else:
-        translated = network_of(checkpoint, options.config)
+        content = configuration(checkpoint, options.config)
+        translated = network_of(content, options.config or checkpoint.path)
         node, net, parts = translated.node, translated.build(), renamings(translated)
     taken, report = translate(checkpoint, parts, net, partial=options.partial, backbone_only=backbone_only)
     print(f"{checkpoint.path}: {origin(checkpoint)}")
@@ -609,7 +669,8 @@ def run(options: argparse.Namespace) -> int:
     elif options.verify is not None:
         raise ConfigError("--verify: compares logits, which are none of the original's without all of its weights")
     scope = "backbone" if backbone_only else "part" if report.left else "segmentor"
-    write(options.output, taken, checkpoint, node, scope)
+    config = run_config(checkpoint, node, content) if scope == "segmentor" else None
+    write(options.output, taken, checkpoint, node, scope, config)
     print(f"{scope} written to {options.output}")
     return 0
 
