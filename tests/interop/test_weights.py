@@ -24,6 +24,7 @@ from seglit.interop.mmseg.weights import (
     add_arguments,
     as_colours,
     fitted,
+    import_weights,
     read,
     renamings,
     run,
@@ -122,7 +123,7 @@ def test_round_trip(tmp_path, configured, capsys, name, zipped):
     with torch.inference_mode():
         logits = write_pth(tmp_path / "logits.pt", {"image": image, "logits": net(image)["decode"]}, zipped=zipped)
     output = tmp_path / "new" / "x.safetensors"
-    assert run(options(path, "-o", output, "--verify", logits)) == 0
+    assert import_weights(options(path, "-o", output, "--verify", logits)) == 0
     printed = capsys.readouterr().out
     assert f"MMSegmentation 0.x, {len(net.state_dict())} weights, 19 classes" in printed
     assert f"mapped: {len(net.state_dict())} weights" in printed
@@ -198,7 +199,7 @@ def test_a_report_names_each_misfit(tmp_path, configured, capsys):
     path = write_pth(tmp_path / "x.pth", {"state_dict": weights})
     output = tmp_path / "x.safetensors"
     call = (path, "-o", output, "--config", "pspnet.py")
-    assert run(options(*call)) == 1
+    assert import_weights(options(*call)) == 1
     printed = capsys.readouterr().out.splitlines()
     for line in (
         "missing: decode_head.bottleneck.norm.bias",
@@ -210,7 +211,7 @@ def test_a_report_names_each_misfit(tmp_path, configured, capsys):
     assert len([line for line in printed if line.startswith(("missing", "differing", "unexpected"))]) == 4
     assert not output.exists()
     allowed = ("--partial", "decode_head.", "--partial", "backbone.extra", "--partial", "elsewhere")
-    assert run(options(*call, *allowed)) == 0
+    assert import_weights(options(*call, *allowed)) == 0
     printed = capsys.readouterr().out
     assert "left out: decode_head.classifier.bias, as allowed by --partial" in printed
     assert "dropped: elsewhere: allowed by --partial" in printed
@@ -220,15 +221,15 @@ def test_a_report_names_each_misfit(tmp_path, configured, capsys):
         read_checkpoint(output)
     assert "decode_head.classifier.bias" not in found
     with pytest.raises(ConfigError, match="--partial nothing: no weight is called so"):
-        run(options(*call, "--partial", "nothing"))
+        import_weights(options(*call, "--partial", "nothing"))
     with pytest.raises(ConfigError, match="without all of its weights"):
-        run(options(*call, *allowed, "--verify", "x.npz"))
+        import_weights(options(*call, *allowed, "--verify", "x.npz"))
 
 
 def test_counters_that_old_files_lack(tmp_path, configured, capsys):
     weights = {name: value for name, value in theirs(original("fcn")).items() if "num_batches" not in name}
     path = write_pth(tmp_path / "x.pth", {"state_dict": weights})
-    assert run(options(path, "-o", tmp_path / "x.safetensors", "--config", "fcn.py")) == 0
+    assert import_weights(options(path, "-o", tmp_path / "x.safetensors", "--config", "fcn.py")) == 0
     assert f"filled in: {len(theirs(original('fcn'))) - len(weights)} counters" in capsys.readouterr().out
 
 
@@ -311,7 +312,7 @@ def test_the_model_is_a_conf_of_seglit(tmp_path, capsys):
     net = ResNet(18, base_channels=64)
     weights = {names_in_timm(name, deep=True): value for name, value in net.state_dict().items()}
     path, output = write_pth(tmp_path / "x.pth", weights), tmp_path / "x.safetensors"
-    assert run(options(path, "-o", output, "--model", "fcn_r18-d8")) == 0
+    assert import_weights(options(path, "-o", output, "--model", "fcn_r18-d8")) == 0
     assert "a forward pass of the backbone gives 4 finite features" in capsys.readouterr().out
     found, about = safetensors_in(output)
     assert about["scope"] == "backbone"
@@ -321,7 +322,7 @@ def test_the_model_is_a_conf_of_seglit(tmp_path, capsys):
     from safetensors.torch import save_file
 
     save_file(torch_names, tmp_path / "timm.safetensors")
-    assert run(options(tmp_path / "timm.safetensors", "-o", output, "--model", "fcn_r18-d8")) == 0
+    assert import_weights(options(tmp_path / "timm.safetensors", "-o", output, "--model", "fcn_r18-d8")) == 0
 
 
 def test_the_heads_of_a_conf_of_seglit_take_the_classes_of_the_file(tmp_path):
@@ -361,13 +362,24 @@ def test_the_forward_pass_sees_what_is_wrong(tmp_path):
 def test_arguments_that_do_not_go_together(tmp_path):
     path = write_pth(tmp_path / "x.pth", {"a": torch.ones(1)})
     with pytest.raises(ConfigError, match=r"has to end with \.safetensors"):
-        run(options(path, "-o", "x.pth"))
+        import_weights(options(path, "-o", "x.pth"))
     with pytest.raises(ConfigError, match="is the file to read"):
-        run(options("x.safetensors", "-o", "x.safetensors"))
+        import_weights(options("x.safetensors", "-o", "x.safetensors"))
     with pytest.raises(ConfigError, match="a backbone alone has not"):
-        run(options(path, "-o", "x.safetensors", "--verify", "y"))
+        import_weights(options(path, "-o", "x.safetensors", "--verify", "y"))
     with pytest.raises(ConfigError, match="no configuration inside; give --config, or --model"):
-        run(options(path, "-o", "x.safetensors"))
+        import_weights(options(path, "-o", "x.safetensors"))
+
+
+def test_a_mistake_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(options(tmp_path / "x.pth", "-o", "x.safetensors"))
+    assert capsys.readouterr().err.startswith(f"config: {tmp_path}/x.pth: no such file")
+
+
+def test_a_configuration_inside_names_no_files(tmp_path):
+    with pytest.raises(ConfigError, match="inherits from files"):
+        module.configuration(Checkpoint(tmp_path, {}, config="a = 1; _base_ = '/somewhere/else.py'"), None)
 
 
 def test_help_is_quick():

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import importlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -546,6 +547,9 @@ def configuration(checkpoint: Checkpoint, config: Path | None) -> Mapping[str, A
 
     if config is None and checkpoint.config is None:
         raise ConfigError(f"{checkpoint.path}: has no configuration inside; give --config, or --model")
+    if config is None and re.search(r"\b_base_\s*[:=]", checkpoint.config or ""):
+        # MMSegmentation stores what was inherited, and a file from elsewhere shall not choose what is read here.
+        raise ConfigError(f"{checkpoint.path}: the configuration inside inherits from files; give --config, or --model")
     reader = importlib.import_module("seglit.interop.mmseg.config_file")
     with TemporaryDirectory() as folder:
         path = config
@@ -553,7 +557,7 @@ def configuration(checkpoint: Checkpoint, config: Path | None) -> Mapping[str, A
             path = Path(folder) / "inside_the_checkpoint.py"
             path.write_text(checkpoint.config or "", encoding="utf-8")
         try:
-            content: Mapping[str, Any] = reader.read(path)
+            content: Mapping[str, Any] = reader.read(path).values
         except ValueError as error:
             raise ConfigError(str(error).replace(f"{folder}/", f"{checkpoint.path}: ")) from error
     return content
@@ -627,6 +631,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    """The command; a mistake of the user is one line on standard error and exit status 2."""
+    from seglit.config import readable_errors
+
+    with readable_errors():
+        return import_weights(options)
+
+
+def import_weights(options: argparse.Namespace) -> int:
     """Import, report, verify and write; 1 if a weight did not find its place, in which case nothing is written.
 
     Raises:
