@@ -15,6 +15,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from omegaconf import DictConfig
 
+from seglit.checkpoint import resuming
 from seglit.checkpoint_io import WholeCheckpointIO
 from seglit.config import ConfigError
 from seglit.data.datamodule import SegmentationDataModule
@@ -57,7 +58,7 @@ def build(cfg: DictConfig) -> Parts:
     """
     hush()
     datamodule = built(cfg.data, "data")
-    module = built(cfg.model, "model")
+    module = built(resuming(cfg).model if cfg.ckpt_path else cfg.model, "model")
     callbacks = [built(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node is not None]
     loggers = [built(node, f"logger.{name}") for name, node in cfg.logger.items() if node is not None]
     defaults = {name: value for name, value in own_callbacks(map(type, callbacks)).items() if name not in cfg.trainer}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seglit.features import FeatureSpec, feature_specs_of
 from seglit.heads import Head
 from seglit.heads.head import Features
+from seglit.initial_weights import InitialWeights, load_initial_weights
 
 HeadFactory = Callable[[Sequence[FeatureSpec]], Head]
 NeckFactory = Callable[[Sequence[FeatureSpec]], nn.Module]
@@ -69,11 +70,18 @@ class Segmentor(nn.Module):
         decode_head: Makes the head whose logits are the prediction.
         auxiliary_heads: Makes further heads by name, under which criterion and log know them.
         neck: Makes a module from features to features, with `feature_specs` of its own, before the heads.
+        init_weights: A safetensors file to start from, of a whole segmentor or of its backbone, see
+            `seglit.initial_weights`; None leaves the weights as the parts drew them.
+        new_classifiers: Whether the last layer of each head is not taken from that file, as for other classes.
+
+    Attributes:
+        initial: What the weights started from; None without a file.
 
     Raises:
         ValueError: If backbone or neck do not describe their features, if a head cannot be built from them,
             if an auxiliary head's name is "decode", no identifier or that of another output, if the decode
-            head refines the logits of a head that is not there, or if heads differ in num_classes.
+            head refines the logits of a head that is not there, if heads differ in num_classes, if
+            `init_weights` does not fit, or if `new_classifiers` has no file to act on.
     """
 
     def __init__(
@@ -82,6 +90,8 @@ class Segmentor(nn.Module):
         decode_head: HeadFactory,
         auxiliary_heads: Mapping[str, HeadFactory] | None = None,
         neck: NeckFactory | None = None,
+        init_weights: str | None = None,
+        new_classifiers: bool = False,
     ) -> None:
         super().__init__()
         auxiliary_heads = auxiliary_heads or {}
@@ -114,6 +124,11 @@ class Segmentor(nn.Module):
         classes = {name: head.num_classes for name, head in self.heads.items()}
         if len(set(classes.values())) > 1:
             raise ValueError(f"all heads must have the same num_classes, got {classes}")
+        self.initial: InitialWeights | None = None
+        if init_weights is not None:
+            self.initial = load_initial_weights(self, init_weights, new_classifiers=new_classifiers)
+        elif new_classifiers:
+            raise ValueError("new_classifiers=True has no effect without init_weights")
 
     @property
     def heads(self) -> dict[str, Head]:

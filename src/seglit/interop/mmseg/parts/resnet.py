@@ -1,8 +1,11 @@
 """ResNet, ResNetV1c, ResNetV1d and ResNeSt."""
 
 import re
+from collections.abc import Mapping
 
-from seglit.interop.mmseg.part import Part
+from torch import Tensor
+
+from seglit.interop.mmseg.part import Part, Weights
 from seglit.interop.mmseg.settings import Node, Settings, norm_of
 
 VARIANTS = {"ResNet": "v1b", "ResNetV1c": "v1c", "ResNetV1d": "v1d", "ResNeSt": "resnest"}
@@ -57,6 +60,13 @@ def of_stem(match: re.Match[str]) -> str:
     return f"stem.{block}.{('conv', 'norm')[member]}."
 
 
+def of_timm(weights: Mapping[str, Tensor]) -> Weights:
+    """A deep stem as timm calls it, a Sequential up to the last convolution, by MMSegmentation's names."""
+    if "conv1.0.weight" not in weights:
+        return dict(weights)
+    return {re.sub(r"^bn1\.", "stem.7.", re.sub(r"^conv1\.", "stem.", key)): value for key, value in weights.items()}
+
+
 RULES = (
     (r"^stem\.(\d+)\.", of_stem),
     (r"^conv1\.", "stem.0.conv."),
@@ -72,7 +82,7 @@ SPLIT = (
     (r"\.conv2\.fc2\.", ".conv2.scores."),
 )
 PARTS = (
-    Part(("ResNet", "ResNetV1c"), node, rules=RULES + PLAIN, outputs=outputs),
-    Part(("ResNetV1d",), node, rules=RULES + POOLED, outputs=outputs),
+    Part(("ResNet", "ResNetV1c"), node, rules=RULES + PLAIN, convert=of_timm, outputs=outputs),
+    Part(("ResNetV1d",), node, rules=RULES + POOLED, convert=of_timm, outputs=outputs),
     Part(("ResNeSt",), node, rules=SPLIT + RULES + POOLED, outputs=outputs),
 )
