@@ -1,7 +1,19 @@
 """Backbones: an image in, a tuple of feature maps out, highest resolution first."""
 
+from seglit.backbones.convnext import ConvNeXt
+from seglit.backbones.mit import MixVisionTransformer
 from seglit.backbones.resnet import ResNet
+from seglit.backbones.swin import SwinTransformer
 from seglit.backbones.timm_backbone import TimmBackbone
 from seglit.backbones.unet import UNet
+from seglit.backbones.vit import VisionTransformer
 
-__all__ = ["ResNet", "TimmBackbone", "UNet"]
+__all__ = [
+    "ConvNeXt",
+    "MixVisionTransformer",
+    "ResNet",
+    "SwinTransformer",
+    "TimmBackbone",
+    "UNet",
+    "VisionTransformer",
+]

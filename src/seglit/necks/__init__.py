@@ -1,0 +1,7 @@
+"""Necks: feature maps in, feature maps out, highest resolution first."""
+
+from seglit.necks.feature2pyramid import Feature2Pyramid
+from seglit.necks.fpn import FPN
+from seglit.necks.multi_level import MultiLevelNeck
+
+__all__ = ["FPN", "Feature2Pyramid", "MultiLevelNeck"]
