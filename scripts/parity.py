@@ -33,7 +33,8 @@ def configurations(words: list[str], one_of_each: bool) -> Iterator[tuple[str, A
         name = str(path.relative_to(folder))
         if path.name.startswith("_") or "_base_" in path.parts or not any(word in name for word in words):
             continue
-        model = Config.fromfile(path).get("model")
+        # What some import besides, as MMPretrain, is not installed; those that need it are told as failed.
+        model = Config.fromfile(path, import_custom_modules=False).get("model")
         if model is None:
             continue
         plain = model.to_dict() if hasattr(model, "to_dict") else dict(model)
@@ -108,6 +109,17 @@ def compared(model: dict[str, Any], size: tuple[int, int]) -> tuple[float, float
     return (expected - found).abs().max().item(), expected.abs().max().item()
 
 
+def import_mmseg() -> None:
+    """MMSegmentation, with all its parts, and without its warnings."""
+    warnings.simplefilter("ignore")
+    # mmcv-lite has mmcv's operations but not what they are compiled to; CCNet's is plain PyTorch.
+    sys.modules["mmcv._ext"] = peers.Placeholders("mmcv._ext")
+    sys.modules["mmcv._ext"].__spec__ = ModuleSpec("mmcv._ext", None)
+    from mmseg.utils import register_all_modules
+
+    register_all_modules()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="+")
@@ -119,13 +131,7 @@ def main() -> None:
     if not options.among_peers:
         peers.prepared(options.environment)
         sys.exit(peers.run(options.environment, "parity.py", *sys.argv[1:], "--among-peers").returncode)
-    warnings.simplefilter("ignore")
-    # mmcv-lite has mmcv's operations but not what they are compiled to; CCNet's is plain PyTorch.
-    sys.modules["mmcv._ext"] = peers.Placeholders("mmcv._ext")
-    sys.modules["mmcv._ext"].__spec__ = ModuleSpec("mmcv._ext", None)
-    from mmseg.utils import register_all_modules
-
-    register_all_modules()
+    import_mmseg()
     from seglit.interop.mmseg.settings import UnsupportedError
 
     worst = 0.0

@@ -5,9 +5,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from seglit.backbones import UNet
+from seglit.backbones import ResNet, UNet, VisionTransformer
 from seglit.blocks import GroupNorm
 from seglit.config import compose, conf_dir
+from seglit.optim import parameter_groups
 from seglit.segmentor import Segmentor
 
 CONF = conf_dir() / "model" / "net"
@@ -21,25 +22,54 @@ def configs(group: str) -> list[str]:
 
 def part(group: str, name: str):
     """What Hydra makes of the file, given the data set of seven classes."""
-    cfg = compose(["name=x", "output_dir=x", f"model/net/{group}={name}"])
+    plus = "+" if group == "neck" else ""
+    cfg = compose(["name=x", "output_dir=x", f"{plus}model/net/{group}={name}"])
     return instantiate(cfg.model.net[group], _convert_="all")
 
 
 @pytest.mark.parametrize("name", configs("backbone"))
 @torch.no_grad()
 def test_backbone(name):
-    backbone = part("backbone", name).eval()
-    features = backbone(torch.zeros(1, 3, 33, 35))
+    with torch.device("meta"):
+        backbone = part("backbone", name).eval()
+        features = backbone(torch.zeros(1, 3, 33, 35))
     assert [feature.shape[1] for feature in features] == [spec.channels for spec in backbone.feature_specs]
 
 
 @pytest.mark.parametrize("auxiliary", configs("auxiliary_heads"))
 @pytest.mark.parametrize("decode", configs("decode_head"))
 def test_heads(decode, auxiliary):
-    net = Segmentor(UNet(base_channels=2), part("decode_head", decode), part("auxiliary_heads", auxiliary))
-    outputs = net(torch.zeros(2, 3, 32, 32))
+    with torch.device("meta"):
+        net = Segmentor(UNet(base_channels=2), part("decode_head", decode), part("auxiliary_heads", auxiliary))
+        outputs = net(torch.zeros(2, 3, 32, 32))
     assert {logits.shape[1] for logits in outputs.values()} == {7}
     assert set(outputs) == ({"decode"} if auxiliary == "none" else {"decode", "aux"})
+
+
+@pytest.mark.parametrize("name", configs("neck"))
+@torch.no_grad()
+def test_neck(name):
+    with torch.device("meta"):
+        backbone = ResNet(18) if name == "fpn" else VisionTransformer(num_layers=4, embed_dims=24, out_indices=range(4))
+        neck = part("neck", name)(backbone.feature_specs)
+        maps = neck(backbone(torch.zeros(1, 3, 64, 96)))
+    for feature, spec in zip(maps, neck.feature_specs, strict=True):
+        assert feature.shape == (1, spec.channels, 64 // spec.stride, 96 // spec.stride)
+
+
+WHOLE = sorted(path.stem for path in (conf_dir() / "model").glob("[!_]*.yaml"))
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name.startswith(("segformer", "upernet", "fpn"))])
+def test_whole_segmentors(name):
+    cfg = compose(["name=x", "output_dir=x", f"model={name}", "trainer.max_steps=10"])
+    with torch.device("meta"):
+        net = instantiate(cfg.model.net, _convert_="all")
+        outputs = net(torch.zeros(2, 3, 64, 64))
+        groups = parameter_groups(net, lr=1.0, weight_decay=1.0, **OmegaConf.to_container(cfg.model.paramwise))
+    assert {logits.shape[:2] for logits in outputs.values()} == {(2, 7)}
+    assert set(outputs) == set(instantiate(cfg.model.criterion, _convert_="all").heads)
+    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
 
 
 def test_unet_small_has_less_than_a_million_parameters():

@@ -28,7 +28,20 @@ class Segmentor(nn.Module):
     - `ResNet`: `stem.<i>.<block>`, `layer<1-4>.<i>.conv<k>`, `.norm<k>` and `.downsample.<block>`;
     - `UNet`: `encoder.<stage>.<i>.<block>`, `decoder.<stage>.upsample.<block>` and `.convs.<i>.<block>`,
       stage 0 being the full resolution;
+    - `MixVisionTransformer`: `stages.<i>.patch_embed.<block>`, `.blocks.<i>.norm<1-2>`, `.attn.query`, `.key_value`,
+      `.out` and `.reduction.<block>`, `.mlp.hidden`, `.depthwise` and `.out`, and `stages.<i>.norm`;
+    - `SwinTransformer`: `patch_embed.<block>`, `stages.<i>.downsample.norm` and `.reduction`,
+      `.blocks.<i>.norm<1-2>`, `.attn.qkv`, `.out` and `.relative_position_bias_table`, `.mlp.hidden` and `.out`,
+      and `norms.<i>` of its maps;
+    - `VisionTransformer`: `patch_embed.conv`, `cls_token`, `pos_embed`, `blocks.<i>.norm<1-2>`, `.attn.qkv` and
+      `.out`, `.mlp.hidden` and `.out`, and `norm`;
+    - `ConvNeXt`: `stem.<block>`, `stages.<i>.downsample.<block>`, `.blocks.<i>.depthwise`, `.norm`, `.gamma`,
+      `.mlp.hidden` and `.out`, and `norms.<i>` of its maps;
     - `TimmBackbone`: `model.*`, where `*` is timm's own name;
+    - `FPN` and `MultiLevelNeck`: `laterals.<i>`, `levels.<i>`; `Feature2Pyramid`: `levels.<i>.first`, `.norm`, `.last`;
+    - `SegformerHead`: `convs.<i>.<block>`, `fusion.<block>`; `FPNHead`: `branches.<i>.<k>.<block>`;
+      `UPerHead`: `pools.<i>.<block>`, `bottleneck.<block>`, `laterals.<i>.<block>`, `levels.<i>.<block>`,
+      `fusion.<block>`;
     - `FCNHead`: `convs.<i>.<block>`, `fusion.<block>`; `PSPHead`: `pools.<i>.<block>`, `bottleneck.<block>`;
       every head: `classifier`.
 

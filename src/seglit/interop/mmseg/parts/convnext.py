@@ -19,13 +19,14 @@ def node(settings: Settings) -> Node:
     for key, values in {
         "in_channels": (3,),
         "stem_patch_size": (4,),
-        # The default there, the last stage alone, would leave out normalisations that are here.
-        "out_indices": (*ALL_STAGES[1:], *ALL_STAGES[:1]),
         "frozen_stages": (0,),
         "use_grn": (False,),
     }.items():
         settings.only(key, *values)
     gelu_only(settings)
+    # The default there is the last stage alone, without the normalisations of the others, which are here.
+    if settings.take("out_indices", -1) not in ALL_STAGES:
+        raise settings.unsupported("out_indices", "there are only all four stages")
     # Where the maps themselves are given, it is no mean of them that is normalised.
     if settings.take("gap_before_final_norm", True):
         raise settings.unsupported("gap_before_final_norm", "there is only False")
