@@ -178,7 +178,8 @@ def shipped(group: str) -> list[str]:
 
 def groups() -> list[list[str]]:
     runs = [[f"model={name}"] for name in shipped("model")]
-    runs += [[f"model/criterion={name}"] for name in shipped("model/criterion")]
+    runs += [[f"model/criterion={name}"] for name in shipped("model/criterion") if name != "ce_decode"]
+    runs += [["model/criterion=ce_decode", "model/net/auxiliary_heads=none"]]
     runs += [[f"model/optimizer={name}"] for name in shipped("model/optimizer")]
     runs += [[f"model/scheduler={name}"] for name in shipped("model/scheduler") if name != "step"]
     runs += [["model/scheduler=step", "model.scheduler.milestones=[0.5]"]]

@@ -128,8 +128,9 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         """The map after the block."""
-        residual = self.gamma * self.mlp(self.norm(channels_last(self.depthwise(x))))
-        return x + self.drop_path(channels_first(residual))
+        residual: Tensor = self.gamma * self.mlp(self.norm(channels_last(self.depthwise(x))))
+        residual = self.drop_path(channels_first(residual))
+        return x + residual
 
 
 def convolution(

@@ -159,7 +159,8 @@ class Block(nn.Module):
     def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch height width channels"]:
         """The map after the block."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        residual: Tensor = self.drop_path(self.mlp(self.norm2(x)))
+        return x + residual
 
 
 class ReducedAttention(nn.Module):

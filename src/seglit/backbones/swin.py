@@ -172,7 +172,8 @@ class Block(nn.Module):
     def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch height width channels"]:
         """The map after the block."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        residual: Tensor = self.drop_path(self.mlp(self.norm2(x)))
+        return x + residual
 
 
 class WindowAttention(nn.Module):
@@ -202,11 +203,10 @@ class WindowAttention(nn.Module):
         if shift:
             x = x.roll((-shift, -shift), dims=(1, 2))
             bias = (bias + apart(rows, columns, size, shift, x)[:, None]).repeat(batch, 1, 1, 1)
-        windows = (
-            x.unflatten(2, (columns, size)).unflatten(1, (rows, size)).transpose(2, 3).reshape(-1, size**2, x.shape[-1])
-        )
-        seen = self.out(attention(*self.qkv(windows).chunk(3, dim=-1), self.num_heads, bias))
-        seen = seen.view(batch, rows, columns, size, size, -1).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        windows = x.view(batch, rows, size, columns, size, -1).transpose(2, 3).reshape(-1, size**2, x.shape[-1])
+        query, key, value = self.qkv(windows).chunk(3, dim=-1)
+        seen: Tensor = self.out(attention(query, key, value, self.num_heads, bias))
+        seen = seen.view(batch, rows, columns, size, size, -1).transpose(2, 3).reshape(x.shape)
         if shift:
             seen = seen.roll((shift, shift), dims=(1, 2))
         return seen[:, :height, :width]
@@ -225,7 +225,7 @@ def apart(
 ) -> Float[Tensor, "windows pixels pixels"]:
     """For each window after the shift, `APART` where two pixels come from opposite sides of the map, else zero."""
     row, column = (
-        torch.arange(count * size, device=like.device).unflatten(0, (count, size)) >= count * size - shift
+        torch.arange(count * size, device=like.device).view(count, size) >= count * size - shift
         for count in (rows, columns)
     )
     sides = 2 * row[:, None, :, None].long() + column[None, :, None, :]

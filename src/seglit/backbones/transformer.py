@@ -98,7 +98,7 @@ def attention(
         num_heads: A divisor of the channels.
         bias: Added before the softmax.
     """
-    query, key, value = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (query, key, value))
+    query, key, value = (x.view(*x.shape[:2], num_heads, -1).transpose(1, 2) for x in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).flatten(2)
 
 

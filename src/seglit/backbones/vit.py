@@ -12,7 +12,6 @@ from seglit.backbones.transformer import (
     STD,
     DropPath,
     attention,
-    channels_first,
     check_heads,
     check_stages,
     drop_path_rates,
@@ -119,7 +118,7 @@ class VisionTransformer(nn.Module):
             tokens = block(tokens)
             if index in self.out_indices:
                 seen = self.norm(tokens) if index == len(self.blocks) - 1 else tokens
-                features.append(channels_first(seen[:, 1:].unflatten(1, (height, width))))
+                features.append(seen[:, 1:].transpose(1, 2).reshape(batch, -1, height, width))
         return tuple(features)
 
     def positions(self, height: int, width: int) -> Float[Tensor, "1 tokens channels"]:
@@ -128,9 +127,8 @@ class VisionTransformer(nn.Module):
             return self.pos_embed
         of_class, of_patches = self.pos_embed[:, :1], self.pos_embed[:, 1:]
         smooth = {} if self.interpolate_mode == "nearest" else {"align_corners": False}
-        resized = F.interpolate(
-            channels_first(of_patches.unflatten(1, self.grid)), (height, width), mode=self.interpolate_mode, **smooth
-        )
+        grid = of_patches.transpose(1, 2).reshape(1, -1, *self.grid)
+        resized = F.interpolate(grid, (height, width), mode=self.interpolate_mode, **smooth)
         return torch.cat([of_class, resized.flatten(2).transpose(1, 2)], dim=1)
 
 
@@ -169,7 +167,8 @@ class Block(nn.Module):
     def forward(self, tokens: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
         """The tokens after the block."""
         tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        residual: Tensor = self.drop_path(self.mlp(self.norm2(tokens)))
+        return tokens + residual
 
 
 class SelfAttention(nn.Module):
@@ -185,5 +184,6 @@ class SelfAttention(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
         """What each token saw."""
-        seen: Tensor = self.dropout(self.out(attention(*self.qkv(tokens).chunk(3, dim=-1), self.num_heads)))
+        query, key, value = self.qkv(tokens).chunk(3, dim=-1)
+        seen: Tensor = self.dropout(self.out(attention(query, key, value, self.num_heads)))
         return seen

@@ -76,7 +76,7 @@ class FPNHead(Head):
         """The sum of the features at the finest's resolution."""
         maps: list[Tensor] = []
         for feature, branch, doublings in zip(self.chosen(features), self.branches, self.doublings, strict=True):
-            for conv in branch:
+            for conv in branch.children():
                 feature = conv(feature)
                 if doublings:
                     feature = F.interpolate(
