@@ -2,6 +2,7 @@
 
 from seglit.backbones.convnext import ConvNeXt
 from seglit.backbones.mit import MixVisionTransformer
+from seglit.backbones.mscan import MSCAN
 from seglit.backbones.resnet import ResNet
 from seglit.backbones.swin import SwinTransformer
 from seglit.backbones.timm_backbone import TimmBackbone
@@ -9,6 +10,7 @@ from seglit.backbones.unet import UNet
 from seglit.backbones.vit import VisionTransformer
 
 __all__ = [
+    "MSCAN",
     "ConvNeXt",
     "MixVisionTransformer",
     "ResNet",

@@ -43,6 +43,8 @@ class VisionTransformer(nn.Module):
         num_heads: Number of heads of attention, a divisor of the channels.
         mlp_ratio: Channels within a perceptron, times those of a token.
         out_indices: After which blocks there is a map, in increasing order; -1 is the last.
+        with_cls_token: Whether the class token goes through the blocks; without, it stays as it began, and nothing
+            sees it.
         patch_bias: Whether the convolution that embeds patches has a bias.
         final_norm: Whether the last block's output is normalised.
         drop_rate: Probability with which training zeroes a value after the embedding and each linear layer.
@@ -68,6 +70,7 @@ class VisionTransformer(nn.Module):
         num_heads: int = 12,
         mlp_ratio: int = 4,
         out_indices: Sequence[int] = (2, 5, 8, 11),
+        with_cls_token: bool = True,
         patch_bias: bool = False,
         final_norm: bool = False,
         drop_rate: float = 0.0,
@@ -93,6 +96,7 @@ class VisionTransformer(nn.Module):
         self.grid = (sides[0] // patch_size, sides[1] // patch_size)
         self.out_indices = tuple(indices)
         self.interpolate_mode = interpolate_mode
+        self.with_cls_token = with_cls_token
         self.patch_embed = PatchEmbed(embed_dims, patch_size, patch_bias)
         self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dims))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + self.grid[0] * self.grid[1], embed_dims))
@@ -113,12 +117,14 @@ class VisionTransformer(nn.Module):
         batch, _, height, width = patches.shape
         tokens = torch.cat([self.cls_token.expand(batch, -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         tokens = self.dropout(tokens + self.positions(height, width))
+        if not self.with_cls_token:
+            tokens = tokens[:, 1:]
         features = []
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
             if index in self.out_indices:
                 seen = self.norm(tokens) if index == len(self.blocks) - 1 else tokens
-                features.append(seen[:, 1:].transpose(1, 2).reshape(batch, -1, height, width))
+                features.append(seen[:, -height * width :].transpose(1, 2).reshape(batch, -1, height, width))
         return tuple(features)
 
     def positions(self, height: int, width: int) -> Float[Tensor, "1 tokens channels"]:

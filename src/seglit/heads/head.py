@@ -23,7 +23,8 @@ class Head(nn.Module, ABC):
         num_classes: Number of classes.
         out_channels: Channels of the logits: `num_classes`, or 1 where a sigmoid tells class 1 from class 0.
         align_corners: How the logits are to be resized to the image, by whoever does so.
-        stride: Image pixels per step of the logits: those of the feature, of several the finest.
+        stride: Image pixels per step of the logits: those of the feature, of several the finest, unless the head
+            climbs to another.
         specs: What is known of each feature that the head reads, in the order of `in_index`.
         in_channels: Channels of the feature that the head reads, of several in sum.
         channels: Channels of what `embed` returns.
@@ -97,7 +98,8 @@ class Head(nn.Module, ABC):
     def feature(self, features: Features) -> Float[Tensor, "batch _ height width"]:
         """The feature that the head reads; several are resized to the finest and lie one after the other."""
         chosen = self.chosen(features)
-        finest = chosen[[spec.stride for spec in self.specs].index(self.stride)]
+        strides = [spec.stride for spec in self.specs]
+        finest = chosen[strides.index(min(strides))]
         if len(chosen) == 1:
             return finest
         return torch.cat([resized(feature, finest, self.align_corners) for feature in chosen], dim=1)

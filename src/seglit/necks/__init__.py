@@ -2,6 +2,7 @@
 
 from seglit.necks.feature2pyramid import Feature2Pyramid
 from seglit.necks.fpn import FPN
+from seglit.necks.mla import MLANeck
 from seglit.necks.multi_level import MultiLevelNeck
 
-__all__ = ["FPN", "Feature2Pyramid", "MultiLevelNeck"]
+__all__ = ["FPN", "Feature2Pyramid", "MLANeck", "MultiLevelNeck"]
