@@ -41,10 +41,10 @@ VIT = {
 }
 
 
-def head(kind: str, channels: list[int], **settings: Any) -> dict[str, Any]:
+def head(kind: str, in_channels: list[int], **settings: Any) -> dict[str, Any]:
     """A decode head on four maps."""
-    common = {"in_channels": channels, "in_index": [0, 1, 2, 3], "channels": 8, "num_classes": 5}
-    return {"type": kind, **common, "norm_cfg": {"type": "BN"}, "align_corners": False, **settings}
+    common = {"in_channels": in_channels, "in_index": [0, 1, 2, 3], "channels": 8, "num_classes": 5}
+    return {"type": kind, **common, "norm_cfg": {"type": "BN"}, "align_corners": False} | settings
 
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -120,17 +120,20 @@ def golden(name: str, model: dict[str, Any]) -> dict[str, Any]:
     from reference.mmseg_nets import fill, image
 
     model = {"type": "EncoderDecoder", **model}
-    net = parity.original(model).double().eval()
+    # SegNeXt's head mixes its weights with random float32, whatever they are.
+    dtype = torch.float32 if name == "segnext" else torch.float64
+    net = parity.original(model).to(dtype).eval()
     shapes = {key: list(value.shape) for key, value in net.state_dict().items() if "position_index" not in key}
     with torch.inference_mode():
         for key, value in net.state_dict().items():
             if key in shapes:
                 value.copy_(fill(key, tuple(value.shape)))
         torch.manual_seed(0)  # SegNeXt's head draws its first vectors at random, in evaluation too
-        logits = net._forward(image(name, SIZE))
+        logits = net._forward(image(name, SIZE).to(dtype))
     places = torch.linspace(0, logits.numel() - 1, SAMPLES).long()
     return {
         "model": model,
+        "dtype": str(dtype).removeprefix("torch."),
         "weights": shapes,
         "input_size": list(SIZE),
         "logits": {
@@ -151,7 +154,7 @@ def main() -> None:
         sys.exit(peers.run(options.environment, "golden_transformers.py", *sys.argv[1:], "--among-peers").returncode)
     sys.path.insert(0, str(peers.ROOT / "tests"))
     parity.import_mmseg()
-    about = "MMSegmentation 1.2.2 in float64; made by scripts/golden_transformers.py"
+    about = "MMSegmentation 1.2.2; made by scripts/golden_transformers.py"
     models = [f" {json.dumps(name)}: {json.dumps(golden(name, model))}" for name, model in MODELS.items()]
     text = ",\n".join(models)
     TARGET.write_text(f'{{"about": {json.dumps(about)}, "models": {{\n{text}\n}}}}\n', encoding="utf-8")

@@ -60,7 +60,7 @@ def test_neck(name):
 WHOLE = sorted(path.stem for path in (conf_dir() / "model").glob("[!_]*.yaml"))
 
 
-@pytest.mark.parametrize("name", [name for name in WHOLE if name.startswith(("segformer", "upernet", "fpn"))])
+@pytest.mark.parametrize("name", [name for name in WHOLE if name.startswith(("segformer", "segnext", "upernet", "fpn"))])
 def test_whole_segmentors(name):
     cfg = compose(["name=x", "output_dir=x", f"model={name}", "trainer.max_steps=10"])
     with torch.device("meta"):

@@ -37,8 +37,13 @@ class Segmentor(nn.Module):
       `.out`, `.mlp.hidden` and `.out`, and `norm`;
     - `ConvNeXt`: `stem.<block>`, `stages.<i>.downsample.<block>`, `.blocks.<i>.depthwise`, `.norm`, `.gamma`,
       `.mlp.hidden` and `.out`, and `norms.<i>` of its maps;
+    - `MSCAN`: `stages.<i>.patch_embed.<k>.<block>`, `.blocks.<i>.norm<1-2>`, `.gamma<1-2>`, `.attn.before`, `.local`,
+      `.strips.<k>.<0-1>`, `.mix` and `.after`, `.mlp.hidden`, `.depthwise` and `.out`, and `stages.<i>.norm`;
     - `TimmBackbone`: `model.*`, where `*` is timm's own name;
     - `FPN` and `MultiLevelNeck`: `laterals.<i>`, `levels.<i>`; `Feature2Pyramid`: `levels.<i>.first`, `.norm`, `.last`;
+      `MLANeck`: `norms.<i>`, `laterals.<i>.<block>`, `levels.<i>.<block>`;
+    - `LightHamHead`: `squeeze.<block>`, `ham_in`, `ham_out.<block>`, `align.<block>`; `SETRUPHead`: `norm`,
+      `convs.<i>.<block>`; `SETRMLAHead`: `branches.<i>.<k>.<block>`;
     - `SegformerHead`: `convs.<i>.<block>`, `fusion.<block>`; `FPNHead`: `branches.<i>.<k>.<block>`;
       `UPerHead`: `pools.<i>.<block>`, `bottleneck.<block>`, `laterals.<i>.<block>`, `levels.<i>.<block>`,
       `fusion.<block>`;

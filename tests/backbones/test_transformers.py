@@ -10,10 +10,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from reference.swin import attended
-from seglit.backbones import ConvNeXt, MixVisionTransformer, SwinTransformer, VisionTransformer
+from seglit.backbones import MSCAN, ConvNeXt, MixVisionTransformer, SwinTransformer, VisionTransformer
 from seglit.backbones.mit import ReducedAttention
 from seglit.backbones.swin import PatchMerging, WindowAttention
 from seglit.backbones.transformer import DropPath, attention, drop_path_rates
+from seglit.blocks import GroupNorm
 from seglit.features import FeatureSpec
 from seglit.heads import FCNHead
 from seglit.optim.layer_depths import layer_depths
@@ -25,7 +26,8 @@ VIT = partial(
     VisionTransformer, image_size=(32, 48), patch_size=8, embed_dims=8, num_layers=5, num_heads=2, out_indices=(1, 2, 4)
 )
 CONVNEXT = partial(ConvNeXt, depths=(1, 1, 2, 1), channels=(4, 4, 6, 8), layer_scale_init_value=1.0)
-NETS = {"mit": MIT, "swin": SWIN, "vit": VIT, "convnext": CONVNEXT}
+SEGNEXT = partial(MSCAN, embed_dims=(4, 4, 6, 8), depths=(1, 1, 2, 1), mlp_ratios=(2, 2, 2, 2))
+NETS = {"mit": MIT, "swin": SWIN, "vit": VIT, "convnext": CONVNEXT, "mscan": SEGNEXT}
 every = pytest.mark.parametrize("make", NETS.values(), ids=NETS)
 
 
@@ -40,7 +42,7 @@ def test_features_of_any_size_are_as_described(make, height, width):
         assert feature.shape == (2, spec.channels, *sides)
 
 
-@pytest.mark.parametrize("make", [MIT, SWIN, VIT])
+@pytest.mark.parametrize("make", [MIT, SWIN, VIT, SEGNEXT])
 @torch.no_grad()
 def test_a_pixel_is_an_image_too(make):
     net = make().eval()
@@ -89,7 +91,7 @@ def test_stochastic_depth_is_for_training_alone(make):
         assert_close(rates, torch.linspace(0, rate, len(rates)).tolist())
 
 
-@every
+@pytest.mark.parametrize("make", [MIT, SWIN, VIT, CONVNEXT])
 @torch.no_grad()
 def test_a_larger_epsilon_calms(make):
     torch.manual_seed(0)
@@ -117,12 +119,12 @@ def test_layers_are_told_by_name(make):
         net = Segmentor(make(), partial(FCNHead, num_classes=2))
     depths = layer_depths([name for name, _ in net.named_parameters()])
     stages = 5 if make is VIT else 4
-    first = set() if make is MIT else {0}
-    assert set(depths.values()) == first | set(range(1 - (make is MIT), stages + 2 - (make is MIT)))
+    stem = make not in (MIT, SEGNEXT)
+    assert set(depths.values()) == set(range(stages + 1 + stem))
     for name, depth in depths.items():
         if "blocks" in name or "downsample" in name:
             number = int(name.split(".")[2])
-            assert depth == number + (make is not MIT), name
+            assert depth == number + stem, name
         elif name.startswith(("backbone.norms.", "backbone.norm.", "decode_head.")):
             assert depth == max(depths.values())
 
@@ -152,6 +154,7 @@ def test_rates_are_probabilities(make, rate):
         (VIT, {"out_indices": ()}, "out_indices must be increasing numbers of the 5 blocks"),
         (VIT, {"out_indices": (1, 2), "final_norm": True}, "final_norm=True has no effect"),
         (VIT, {"interpolate_mode": "area"}, "interpolate_mode must be one of"),
+        (SEGNEXT, {"mlp_ratios": (2, 2)}, "mlp_ratios must have one value for each of the 4 stages"),
         (CONVNEXT, {"channels": (4, 4)}, "channels must have one value for each of the 4 stages"),
     ],
 )
@@ -249,6 +252,10 @@ def test_options_of_the_plain_transformer():
     image = torch.randn(1, 3, 32, 48)
     last = VIT(final_norm=True).eval()(image)[-1]
     assert_close(last.mean(1), torch.zeros(1, 4, 6), atol=1e-5, rtol=0)
+    net = VIT(with_cls_token=False).eval()
+    before = net(image)
+    net.cls_token.add_(1)
+    assert all(torch.equal(a, b) for a, b in zip(before, net(image), strict=True))
     net = VIT(drop_rate=0.5)
     assert not torch.equal(net(image)[0], net(image)[0])
 
@@ -260,3 +267,9 @@ def test_the_defaults_are_the_smallest_published():
         assert ConvNeXt().stages[0].blocks[0].gamma.shape == (96,)
     assert [round(count / 1e6, 1) for count in counts] == [3.3, 27.5]
     assert ConvNeXt(depths=[1], channels=[4]).stages[0].blocks[0].gamma.eq(1e-6).all()
+
+
+@torch.no_grad()
+def test_the_norm_of_mscan_can_be_another():
+    net = SEGNEXT(norm=partial(GroupNorm, num_groups=2))
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in net.modules())

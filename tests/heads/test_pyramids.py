@@ -1,4 +1,4 @@
-"""The heads that read several features: SegFormer's, UPerNet's and semantic FPN's."""
+"""The heads that read several features: SegFormer's, UPerNet's, semantic FPN's, SegNeXt's and SETR's."""
 
 from functools import partial
 
@@ -9,10 +9,12 @@ from torch.testing import assert_close
 
 from seglit.blocks import GroupNorm
 from seglit.features import FeatureSpec
-from seglit.heads import FPNHead, SegformerHead, UPerHead
+from seglit.heads import FPNHead, LightHamHead, SegformerHead, SETRMLAHead, SETRUPHead, UPerHead
+from seglit.heads.ham import factorised
 
 SPECS = tuple(map(FeatureSpec, (4, 6, 8, 10), (4, 8, 16, 32)))
-HEADS = [SegformerHead, UPerHead, FPNHead]
+HAM = partial(LightHamHead, ham_channels=8, rank=3, norm=partial(GroupNorm, num_groups=2))
+HEADS = [SegformerHead, UPerHead, FPNHead, partial(HAM, in_index=(0, 1, 2, 3))]
 every = pytest.mark.parametrize("kind", HEADS)
 
 
@@ -110,3 +112,83 @@ def test_fpn_convolves_before_each_doubling():
 def test_fpn_needs_powers_of_two():
     with pytest.raises(ValueError, match=r"powers of 2 times the first's, got \[4, 12\]"):
         FPNHead((FeatureSpec(4, 4), FeatureSpec(4, 12)), 2, in_index=(0, 1))
+
+
+@torch.no_grad()
+def test_ham_begins_alike_in_evaluation_alone():
+    head = HAM(SPECS, 2, channels=4, dropout_ratio=0.0)
+    maps = features()
+    assert not torch.equal(head(maps), head(maps))
+    head.eval()
+    assert torch.equal(head(maps), head(maps))
+    assert_close(head(maps)[1:], head([feature[1:] for feature in maps]))
+
+
+@pytest.mark.parametrize("argument", ["rank", "train_steps", "eval_steps"])
+def test_ham_needs_a_rank_and_steps(argument):
+    with pytest.raises(ValueError, match=f"{argument} must be at least 1, got 0"):
+        LightHamHead(SPECS, 2, **{argument: 0})
+
+
+@torch.no_grad()
+def test_more_steps_of_factorisation_come_nearer():
+    torch.manual_seed(0)
+    pixels = torch.rand(1, 6, 40, dtype=torch.float64)
+    bases = F.normalize(torch.rand(1, 6, 3, dtype=torch.float64), dim=1)
+    found = [factorised(pixels, bases, steps) for steps in (1, 3, 9, 100)]
+    errors = [(x - pixels).square().sum().item() for x in found]
+    assert errors == sorted(errors, reverse=True)
+    assert torch.linalg.matrix_rank(found[-1]).item() == 3
+
+
+def test_ham_takes_as_many_steps_as_it_is_told(monkeypatch):
+    taken = []
+    monkeypatch.setattr("seglit.heads.ham.factorised", lambda pixels, bases, steps: taken.append(steps) or pixels)
+    head = HAM(SPECS, 2, channels=4, train_steps=2, eval_steps=5)
+    head(features())
+    head.eval()(features())
+    assert taken == [2, 5]
+
+
+PLAIN = 4 * (FeatureSpec(6, 16),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "stride"),
+    [
+        (SETRUPHead, {}, 4),
+        (SETRUPHead, {"num_convs": 4, "up_scale": 2, "channels": 5}, 1),
+        (SETRUPHead, {"kernel_size": 1, "in_index": (0, 1)}, 4),
+        (SETRMLAHead, {"mla_channels": 3}, 4),
+        (SETRMLAHead, {"mla_channels": 3, "up_scale": 2, "in_index": 0}, 8),
+    ],
+)
+def test_setr_enlarges(kind, arguments, stride):
+    torch.manual_seed(0)
+    head = kind(PLAIN, 5, dropout_ratio=0.0, **arguments).double()
+    maps = [torch.randn(2, 6, 3, 5, dtype=torch.float64) for _ in PLAIN]
+    logits = head(maps)
+    assert head.stride == stride
+    assert logits.shape == (2, 5, 3 * 16 // stride, 5 * 16 // stride)
+    logits.square().sum().backward()
+    assert not [name for name, value in head.named_parameters() if value.grad is None or not value.grad.any()]
+    head.align_corners = True
+    assert not torch.allclose(head(maps), logits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "words"),
+    [
+        (SETRUPHead, {"num_convs": 0}, "num_convs must be at least 1, got 0"),
+        (SETRUPHead, {"num_convs": 3}, "up_scale=4, 3 times, leaves no whole stride"),
+        (SETRMLAHead, {"up_scale": 0}, "up_scale=0, 1 times, leaves no whole stride"),
+    ],
+)
+def test_setr_cannot_be_finer_than_the_image(kind, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        kind(PLAIN, 5, **arguments)
+
+
+def test_setr_aggregates_maps_of_one_stride():
+    with pytest.raises(ValueError, match=r"features of one stride, got strides \[4, 8, 16, 32\]"):
+        SETRMLAHead(SPECS, 5)

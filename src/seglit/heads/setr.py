@@ -142,9 +142,11 @@ def finer(stride: int, scale: int, times: int) -> int:
     Raises:
         ValueError: If they leave no whole stride.
     """
-    if scale < 1 or stride % scale**times:
-        raise ValueError(f"up_scale={scale}, {times} times, leaves no whole stride of {stride}")
-    return stride // scale**times
+    for _ in range(times):
+        if scale < 1 or stride % scale:
+            raise ValueError(f"up_scale={scale}, {times} times, leaves no whole stride")
+        stride //= scale
+    return stride
 
 
 def enlarged(
