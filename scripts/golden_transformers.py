@@ -19,7 +19,7 @@ import peers
 TARGET = peers.ROOT / "tests" / "golden" / "mmseg_parts.vit.json"
 SIZE = (1, 3, 65, 97)
 SAMPLES = 24
-SWIN = {
+SWIN: dict[str, Any] = {
     "type": "SwinTransformer",
     "embed_dims": 8,
     "depths": [2, 2, 1, 2],
@@ -27,7 +27,7 @@ SWIN = {
     "window_size": 3,
     "mlp_ratio": 2,
 }
-VIT = {
+VIT: dict[str, Any] = {
     "type": "VisionTransformer",
     "img_size": (48, 64),
     "patch_size": 8,
@@ -38,6 +38,17 @@ VIT = {
     "out_indices": (0, 1, 2, 4),
     "final_norm": True,
     "norm_cfg": {"type": "LN", "eps": 1e-6},
+}
+
+BEIT: dict[str, Any] = {
+    "img_size": (64, 96),
+    "patch_size": 8,
+    "embed_dims": 8,
+    "num_layers": 4,
+    "num_heads": 2,
+    "mlp_ratio": 2,
+    "out_indices": (0, 1, 2, 3),
+    "init_values": 1.0,
 }
 
 
@@ -73,6 +84,16 @@ MODELS: dict[str, dict[str, Any]] = {
         "backbone": VIT | {"patch_bias": True, "interpolate_mode": "bilinear"},
         "neck": {"type": "Feature2Pyramid", "embed_dim": 16, "norm_cfg": {"type": "BN"}},
         "decode_head": head("UPerHead", [16, 16, 16, 16]),
+    },
+    "beit": {
+        "backbone": BEIT | {"type": "BEiT"},
+        "neck": {"type": "Feature2Pyramid", "embed_dim": 8, "norm_cfg": {"type": "BN"}},
+        "decode_head": head("UPerHead", [8, 8, 8, 8]),
+    },
+    "mae": {
+        "backbone": BEIT | {"type": "MAE"},
+        "neck": {"type": "Feature2Pyramid", "embed_dim": 8, "norm_cfg": {"type": "BN"}, "rescales": [2, 1, 0.5, 0.25]},
+        "decode_head": head("UPerHead", [8, 8, 8, 8]),
     },
     "setr_up": {
         "backbone": VIT | {"out_indices": (4,)},
@@ -121,6 +142,8 @@ def golden(name: str, model: dict[str, Any]) -> dict[str, Any]:
 
     model = {"type": "EncoderDecoder", **model}
     # SegNeXt's head mixes its weights with random float32, whatever they are.
+    # BEiT's and MAE's can but read images of the size that they are made for.
+    size = (1, 3, *BEIT["img_size"]) if name in ("beit", "mae") else SIZE
     dtype = torch.float32 if name == "segnext" else torch.float64
     net = parity.original(model).to(dtype).eval()
     shapes = {key: list(value.shape) for key, value in net.state_dict().items() if "position_index" not in key}
@@ -129,13 +152,13 @@ def golden(name: str, model: dict[str, Any]) -> dict[str, Any]:
             if key in shapes:
                 value.copy_(fill(key, tuple(value.shape)))
         torch.manual_seed(0)  # SegNeXt's head draws its first vectors at random, in evaluation too
-        logits = net._forward(image(name, SIZE).to(dtype))
+        logits = net._forward(image(name, size).to(dtype))
     places = torch.linspace(0, logits.numel() - 1, SAMPLES).long()
     return {
         "model": model,
         "dtype": str(dtype).removeprefix("torch."),
         "weights": shapes,
-        "input_size": list(SIZE),
+        "input_size": list(size),
         "logits": {
             "shape": list(logits.shape),
             "absmax": logits.abs().max().item(),

@@ -35,6 +35,7 @@ class Segmentor(nn.Module):
       and `norms.<i>` of its maps;
     - `VisionTransformer`: `patch_embed.conv`, `cls_token`, `pos_embed`, `blocks.<i>.norm<1-2>`, `.attn.qkv` and
       `.out`, `.mlp.hidden` and `.out`, and `norm`;
+    - `BEiT`: as `VisionTransformer`, and `blocks.<i>.gamma<1-2>`, `.attn.relative_position_bias_table`;
     - `ConvNeXt`: `stem.<block>`, `stages.<i>.downsample.<block>`, `.blocks.<i>.depthwise`, `.norm`, `.gamma`,
       `.mlp.hidden` and `.out`, and `norms.<i>` of its maps;
     - `MSCAN`: `stages.<i>.patch_embed.<k>.<block>`, `.blocks.<i>.norm<1-2>`, `.gamma<1-2>`, `.attn.before`, `.local`,

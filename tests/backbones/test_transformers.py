@@ -10,7 +10,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from reference.swin import attended
-from seglit.backbones import MSCAN, ConvNeXt, MixVisionTransformer, SwinTransformer, VisionTransformer
+from seglit.backbones import MSCAN, BEiT, ConvNeXt, MixVisionTransformer, SwinTransformer, VisionTransformer
+from seglit.backbones.beit import index_of
 from seglit.backbones.mit import ReducedAttention
 from seglit.backbones.swin import PatchMerging, WindowAttention
 from seglit.backbones.transformer import DropPath, attention, drop_path_rates
@@ -27,7 +28,18 @@ VIT = partial(
 )
 CONVNEXT = partial(ConvNeXt, depths=(1, 1, 2, 1), channels=(4, 4, 6, 8), layer_scale_init_value=1.0)
 SEGNEXT = partial(MSCAN, embed_dims=(4, 4, 6, 8), depths=(1, 1, 2, 1), mlp_ratios=(2, 2, 2, 2))
-NETS = {"mit": MIT, "swin": SWIN, "vit": VIT, "convnext": CONVNEXT, "mscan": SEGNEXT}
+BEIT = partial(
+    BEiT,
+    image_size=(32, 48),
+    patch_size=8,
+    embed_dims=8,
+    num_layers=4,
+    num_heads=2,
+    out_indices=(0, 3),
+    init_values=1.0,
+)
+MAE = partial(BEIT, variant="mae")
+NETS = {"beit": BEIT, "mae": MAE, "mit": MIT, "swin": SWIN, "vit": VIT, "convnext": CONVNEXT, "mscan": SEGNEXT}
 every = pytest.mark.parametrize("make", NETS.values(), ids=NETS)
 
 
@@ -42,7 +54,7 @@ def test_features_of_any_size_are_as_described(make, height, width):
         assert feature.shape == (2, spec.channels, *sides)
 
 
-@pytest.mark.parametrize("make", [MIT, SWIN, VIT, SEGNEXT])
+@pytest.mark.parametrize("make", [BEIT, MAE, MIT, SWIN, VIT, SEGNEXT])
 @torch.no_grad()
 def test_a_pixel_is_an_image_too(make):
     net = make().eval()
@@ -91,7 +103,7 @@ def test_stochastic_depth_is_for_training_alone(make):
         assert_close(rates, torch.linspace(0, rate, len(rates)).tolist())
 
 
-@pytest.mark.parametrize("make", [MIT, SWIN, VIT, CONVNEXT])
+@pytest.mark.parametrize("make", [BEIT, MIT, SWIN, VIT, CONVNEXT])
 @torch.no_grad()
 def test_a_larger_epsilon_calms(make):
     torch.manual_seed(0)
@@ -118,7 +130,7 @@ def test_layers_are_told_by_name(make):
     with torch.device("meta"):
         net = Segmentor(make(), partial(FCNHead, num_classes=2))
     depths = layer_depths([name for name, _ in net.named_parameters()])
-    stages = 5 if make is VIT else 4
+    stages = 5 if make is VIT else 4  # of BEiT as many blocks
     stem = make not in (MIT, SEGNEXT)
     assert set(depths.values()) == set(range(stages + 1 + stem))
     for name, depth in depths.items():
@@ -147,6 +159,10 @@ def test_rates_are_probabilities(make, rate):
         (SWIN, {"depths": (2, 0, 2, 1)}, "each stage needs a block"),
         (SWIN, {"num_heads": (3, 2, 2, 4)}, "num_heads must divide the 4 channels of its stage, got 3"),
         (SWIN, {"window_size": 0}, "window_size must be at least 1"),
+        (BEIT, {"num_heads": 3}, "num_heads must divide the 8 channels"),
+        (BEIT, {"variant": "dino"}, "variant must be one of"),
+        (BEIT, {"image_size": 4}, "image_size must be two numbers, at least patch_size=8"),
+        (BEIT, {"out_indices": (4,)}, "out_indices must be increasing numbers of the 4 blocks"),
         (VIT, {"num_heads": 3}, "num_heads must divide the 8 channels"),
         (VIT, {"image_size": (4, 32)}, "image_size must be two numbers, at least patch_size=8"),
         (VIT, {"out_indices": (2, 1)}, "out_indices must be increasing numbers of the 5 blocks"),
@@ -258,6 +274,36 @@ def test_options_of_the_plain_transformer():
     assert all(torch.equal(a, b) for a, b in zip(before, net(image), strict=True))
     net = VIT(drop_rate=0.5)
     assert not torch.equal(net(image)[0], net(image)[0])
+
+
+@torch.no_grad()
+def test_what_goes_by_position_is_resized_in_beit():
+    torch.manual_seed(0)
+    table = BEIT().blocks[0].attn.relative_position_bias_table
+    assert table.shape == (7 * 11 + 3, 2)
+    assert 0.01 < table.std() < 0.03
+    net = MAE(init_values=0.5).eval()
+    assert not net.blocks[0].attn.relative_position_bias_table.any()
+    assert not net.pos_embed.any()
+    assert net.blocks[0].gamma1.eq(0.5).all()
+    assert BEIT().pos_embed is None
+    # A constant stays one at any size: as long as nothing but the grid differs, all patches look alike.
+    nn.init.constant_(net.pos_embed, 0.3)
+    feature = net(torch.ones(1, 3, 80, 64))[-1]
+    assert_close(feature, feature[..., :1, :1].expand_as(feature))
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 3), (1, 4)])
+def test_tokens_of_one_offset_have_one_share(height, width):
+    index = index_of(height, width)
+    at = [(i, j) for i in range(height) for j in range(width)]
+    shares = {}
+    for a, first in enumerate(at):
+        for b, second in enumerate(at):
+            offset = first[0] - second[0], first[1] - second[1]
+            assert shares.setdefault(offset, index[1 + a, 1 + b].item()) == index[1 + a, 1 + b]
+    assert len(set(shares.values())) == len(shares) == (2 * height - 1) * (2 * width - 1)
+    assert index[0, 0] == index[1:, 0].unique() + 1 == index[0, 1:].unique() + 2 == len(shares) + 2
 
 
 def test_the_defaults_are_the_smallest_published():

@@ -1,5 +1,6 @@
 """Backbones: an image in, a tuple of feature maps out, highest resolution first."""
 
+from seglit.backbones.beit import BEiT
 from seglit.backbones.convnext import ConvNeXt
 from seglit.backbones.mit import MixVisionTransformer
 from seglit.backbones.mscan import MSCAN
@@ -11,6 +12,7 @@ from seglit.backbones.vit import VisionTransformer
 
 __all__ = [
     "MSCAN",
+    "BEiT",
     "ConvNeXt",
     "MixVisionTransformer",
     "ResNet",

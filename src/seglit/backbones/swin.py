@@ -191,7 +191,7 @@ class WindowAttention(nn.Module):
         self.out = linear(channels, channels)
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=STD)
-        self.register_buffer("relative_position_index", offsets(window_size), persistent=False)
+        self.register_buffer("relative_position_index", offsets(window_size, window_size), persistent=False)
 
     def forward(self, x: Float[Tensor, "batch height width channels"]) -> Float[Tensor, "batch height width channels"]:
         """What each pixel saw."""
@@ -212,12 +212,12 @@ class WindowAttention(nn.Module):
         return seen[:, :height, :width]
 
 
-def offsets(size: int) -> Int64[Tensor, "pixels pixels"]:
+def offsets(height: int, width: int) -> Int64[Tensor, "pixels pixels"]:
     """For each two pixels of a window, one number for all of the same offset."""
-    at = torch.arange(size)
-    difference = at[:, None] - at + size - 1
-    down, right = difference[:, None, :, None], difference[None, :, None, :]
-    return (down * (2 * size - 1) + right).reshape(size**2, size**2)
+    rows, columns = torch.arange(height), torch.arange(width)
+    down = (rows[:, None] - rows + height - 1)[:, None, :, None]
+    right = (columns[:, None] - columns + width - 1)[None, :, None, :]
+    return (down * (2 * width - 1) + right).reshape(height * width, height * width)
 
 
 def apart(

@@ -80,21 +80,15 @@ class VisionTransformer(nn.Module):
     ) -> None:
         super().__init__()
         check_stages([num_layers])
-        sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        if len(sides) != 2 or min(sides) < patch_size:
-            raise ValueError(f"image_size must be two numbers, at least patch_size={patch_size}, got {image_size}")
+        sides = sides_of(image_size, patch_size)
         if interpolate_mode not in MODES:
             raise ValueError(f"interpolate_mode must be one of {list(MODES)}, got {interpolate_mode!r}")
-        indices = [index % num_layers for index in out_indices if -num_layers <= index < num_layers]
-        if not indices or len(indices) < len(out_indices) or indices != sorted(set(indices)):
-            raise ValueError(
-                f"out_indices must be increasing numbers of the {num_layers} blocks, got {list(out_indices)}"
-            )
+        indices = chosen_blocks(out_indices, num_layers)
         last = indices[-1] == num_layers - 1
         if final_norm and not last:
             raise ValueError(f"final_norm=True has no effect, as out_indices={list(out_indices)} lack the last block")
         self.grid = (sides[0] // patch_size, sides[1] // patch_size)
-        self.out_indices = tuple(indices)
+        self.out_indices = indices
         self.interpolate_mode = interpolate_mode
         self.with_cls_token = with_cls_token
         self.patch_embed = PatchEmbed(embed_dims, patch_size, patch_bias)
@@ -193,3 +187,27 @@ class SelfAttention(nn.Module):
         query, key, value = self.qkv(tokens).chunk(3, dim=-1)
         seen: Tensor = self.dropout(self.out(attention(query, key, value, self.num_heads)))
         return seen
+
+
+def sides_of(image_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
+    """Height and width, one number being both.
+
+    Raises:
+        ValueError: If there is no patch.
+    """
+    sides = [image_size, image_size] if isinstance(image_size, int) else list(image_size)
+    if len(sides) != 2 or min(sides) < patch_size:
+        raise ValueError(f"image_size must be two numbers, at least patch_size={patch_size}, got {image_size}")
+    return sides[0], sides[1]
+
+
+def chosen_blocks(out_indices: Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """The numbers of the blocks after which there are maps, counted from zero.
+
+    Raises:
+        ValueError: If there are none or no such blocks, or if they do not increase.
+    """
+    indices = [index % num_layers for index in out_indices if -num_layers <= index < num_layers]
+    if not indices or len(indices) < len(out_indices) or indices != sorted(set(indices)):
+        raise ValueError(f"out_indices must be increasing numbers of the {num_layers} blocks, got {list(out_indices)}")
+    return tuple(indices)

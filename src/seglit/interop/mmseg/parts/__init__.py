@@ -2,6 +2,7 @@
 
 from seglit.interop.mmseg.part import Part
 from seglit.interop.mmseg.parts import (
+    beit,
     convnext,
     fcn,
     feature2pyramid,
@@ -21,6 +22,7 @@ from seglit.interop.mmseg.parts import (
 )
 
 PARTS: tuple[Part, ...] = (
+    *beit.PARTS,
     *convnext.PARTS,
     *fcn.PARTS,
     *feature2pyramid.PARTS,
