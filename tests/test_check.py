@@ -176,7 +176,11 @@ def shipped(group: str) -> list[str]:
     return names
 
 
-FITTING = {"ce_coarse": ["model=ocrnet_hr18s"], "ce_danet": ["model=danet_r50-d8"]}
+FITTING = {
+    "ce_coarse": ["model=ocrnet_hr18s"],
+    "ce_danet": ["model=danet_r50-d8"],
+    "ce_decode": ["model/net/auxiliary_heads=none"],
+}
 """Criteria of other heads than the default model's, and a model that has them."""
 
 

@@ -5,9 +5,10 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from seglit.backbones import UNet
+from seglit.backbones import ResNet, UNet, VisionTransformer
 from seglit.blocks import GroupNorm
 from seglit.config import compose, conf_dir
+from seglit.optim import parameter_groups
 from seglit.segmentor import Segmentor
 
 CONF = conf_dir() / "model" / "net"
@@ -21,22 +22,25 @@ def configs(group: str) -> list[str]:
 
 def part(group: str, name: str):
     """What Hydra makes of the file, given the data set of seven classes."""
-    cfg = compose(["name=x", "output_dir=x", f"model/net/{group}={name}"])
+    plus = "+" if group == "neck" else ""
+    cfg = compose(["name=x", "output_dir=x", f"{plus}model/net/{group}={name}"])
     return instantiate(cfg.model.net[group], _convert_="all")
 
 
 @pytest.mark.parametrize("name", configs("backbone"))
 @torch.no_grad()
 def test_backbone(name):
-    backbone = part("backbone", name).eval()
-    features = backbone(torch.zeros(1, 3, 33, 35))
+    with torch.device("meta"):
+        backbone = part("backbone", name).eval()
+        features = backbone(torch.zeros(1, 3, 33, 35))
     assert [feature.shape[1] for feature in features] == [spec.channels for spec in backbone.feature_specs]
 
 
 def tried(decode: str, auxiliary: str) -> None:
     others = part("auxiliary_heads", auxiliary)
-    net = Segmentor(UNet(base_channels=2), part("decode_head", decode), others)
-    outputs = net(torch.zeros(2, 3, 32, 32))
+    with torch.device("meta"):
+        net = Segmentor(UNet(base_channels=2), part("decode_head", decode), others)
+        outputs = net(torch.zeros(2, 3, 32, 32))
     assert {logits.shape[1] for logits in outputs.values()} == {7}
     assert set(outputs) == set(net.heads) >= {"decode", *others}
 
@@ -52,13 +56,32 @@ def test_auxiliary_heads(name):
     tried("fcn", name)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.parent.glob("[!_]*.yaml")))
-def test_model(name):
-    """Every whole model is made, and its criterion has the heads of its net."""
-    cfg = compose([f"model={name}", "name=x", "output_dir=x"])
+@pytest.mark.parametrize("name", configs("neck"))
+@torch.no_grad()
+def test_neck(name):
+    with torch.device("meta"):
+        backbone = ResNet(18) if name == "fpn" else VisionTransformer(num_layers=4, embed_dims=24, out_indices=range(4))
+        neck = part("neck", name)(backbone.feature_specs)
+        maps = neck(backbone(torch.zeros(1, 3, 64, 96)))
+    for feature, spec in zip(maps, neck.feature_specs, strict=True):
+        assert feature.shape == (1, spec.channels, 64 // spec.stride, 96 // spec.stride)
+
+
+SMALLEST = ["segformer_mit-b0", "segnext_mscan-t", "upernet_swin-t", "upernet_vit-b16", "upernet_convnext-tiny"]
+SMALLEST += ["upernet_r50", "fpn_r50"]
+WHOLE = sorted(path.stem for path in (conf_dir() / "model").glob("[!_]*.yaml"))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_segmentors(name):
+    """Each is made, its criterion has the heads of its net, and its rules of parameters match."""
+    cfg = compose(["name=x", "output_dir=x", f"model={name}", "trainer.max_steps=10"])
     with torch.device("meta"):
         net = instantiate(cfg.model.net, _convert_="all")
-    assert set(net.heads) == set(instantiate(cfg.model.criterion, _convert_="all").head_criteria())
+        outputs = net(torch.zeros(2, 3, 64, 64)) if name in SMALLEST else net.heads
+        groups = parameter_groups(net, lr=1.0, weight_decay=1.0, **OmegaConf.to_container(cfg.model.paramwise))
+    assert set(outputs) == set(instantiate(cfg.model.criterion, _convert_="all").heads)
+    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
 
 
 def test_unet_small_has_less_than_a_million_parameters():

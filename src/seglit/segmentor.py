@@ -36,12 +36,30 @@ class Segmentor(nn.Module):
       `resnest`, `conv2` is a block that has `squeeze`, `squeeze_norm` and `scores` too;
     - `UNet`: `encoder.<stage>.<i>.<block>`, `decoder.<stage>.upsample.<block>` and `.convs.<i>.<block>`,
       stage 0 being the full resolution;
+    - `MixVisionTransformer`: `stages.<i>.patch_embed.<block>`, `.blocks.<i>.norm<1-2>`, `.attn.query`, `.key_value`,
+      `.out` and `.reduction.<block>`, `.mlp.hidden`, `.depthwise` and `.out`, and `stages.<i>.norm`;
+    - `SwinTransformer`: `patch_embed.<block>`, `stages.<i>.downsample.norm` and `.reduction`,
+      `.blocks.<i>.norm<1-2>`, `.attn.qkv`, `.out` and `.relative_position_bias_table`, `.mlp.hidden` and `.out`,
+      and `norms.<i>` of its maps;
+    - `VisionTransformer`: `patch_embed.conv`, `cls_token`, `pos_embed`, `blocks.<i>.norm<1-2>`, `.attn.qkv` and
+      `.out`, `.mlp.hidden` and `.out`, and `norm`;
+    - `BEiT`: as `VisionTransformer`, and `blocks.<i>.gamma<1-2>`, `.attn.relative_position_bias_table`;
+    - `ConvNeXt`: `stem.<block>`, `stages.<i>.downsample.<block>`, `.blocks.<i>.depthwise`, `.norm`, `.gamma`,
+      `.mlp.hidden` and `.out`, and `norms.<i>` of its maps;
+    - `MSCAN`: `stages.<i>.patch_embed.<k>.<block>`, `.blocks.<i>.norm<1-2>`, `.gamma<1-2>`, `.attn.before`, `.local`,
+      `.strips.<k>.<0-1>`, `.mix` and `.after`, `.mlp.hidden`, `.depthwise` and `.out`, and `stages.<i>.norm`;
     - `TimmBackbone`: `model.*`, where `*` is timm's own name;
     - `ASPPHead`: `pyramid.average.<block>`, `.branches.<i>.<block>` and `.bottleneck.<block>`;
       `DepthwiseSeparableASPPHead` has `skip.<block>` and `decoder.<i>` too; a separable convolution has
       `depthwise.<block>` and `pointwise.<block>`;
     - `LRASPPHead`: `deep.<block>`, `gate`, `mix`, `branches.<i>`, `ups.<i>.<block>`;
     - `OCRHead`: `pixels.<block>`, `query.<i>.<block>`, `key.<i>.<block>`, `value.<block>`, `context.<block>`,
+    - `FPN` and `MultiLevelNeck`: `laterals.<i>`, `levels.<i>`; `Feature2Pyramid`: `levels.<i>.first`, `.norm`, `.last`;
+      `MLANeck`: `norms.<i>`, `laterals.<i>.<block>`, `levels.<i>.<block>`;
+    - `LightHamHead`: `squeeze.<block>`, `ham_in`, `ham_out.<block>`, `align.<block>`; `SETRUPHead`: `norm`,
+      `convs.<i>.<block>`; `SETRMLAHead`: `branches.<i>.<k>.<block>`;
+    - `SegformerHead`: `convs.<i>.<block>`, `fusion.<block>`; `FPNHead`: `branches.<i>.<k>.<block>`;
+      `UPerHead`: `pools.<i>.<block>`, `bottleneck.<block>`, `laterals.<i>.<block>`, `levels.<i>.<block>`,
       `fusion.<block>`;
     - `FCNHead`: `convs.<i>.<block>`, `fusion.<block>`; `PSPHead`: `pools.<i>.<block>`, `bottleneck.<block>`;
       every head: `classifier`;

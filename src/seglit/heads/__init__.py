@@ -10,7 +10,9 @@ from seglit.heads.dnl import DNLHead
 from seglit.heads.ema import EMAHead
 from seglit.heads.enc import EncHead
 from seglit.heads.fcn import FCNHead
+from seglit.heads.fpn import FPNHead
 from seglit.heads.gc import GCHead
+from seglit.heads.ham import LightHamHead
 from seglit.heads.head import Head
 from seglit.heads.isa import ISAHead
 from seglit.heads.lraspp import LRASPPHead
@@ -18,6 +20,9 @@ from seglit.heads.nl import NLHead
 from seglit.heads.ocr import OCRHead
 from seglit.heads.psa import PSAHead
 from seglit.heads.psp import PSPHead
+from seglit.heads.segformer import SegformerHead
+from seglit.heads.setr import SETRMLAHead, SETRUPHead
+from seglit.heads.uper import UPerHead
 
 __all__ = [
     "ANNHead",
@@ -31,12 +36,18 @@ __all__ = [
     "EMAHead",
     "EncHead",
     "FCNHead",
+    "FPNHead",
     "GCHead",
     "Head",
     "ISAHead",
     "LRASPPHead",
+    "LightHamHead",
     "NLHead",
     "OCRHead",
     "PSAHead",
     "PSPHead",
+    "SETRMLAHead",
+    "SETRUPHead",
+    "SegformerHead",
+    "UPerHead",
 ]

@@ -18,7 +18,7 @@ class FCNHead(Head):
         feature_specs: See `Head`, as for the other arguments not listed here.
         num_classes: See `Head`.
         channels: Channels of each convolution; None for a quarter of those of the feature.
-        num_convs: Number of convolutions, at least 1.
+        num_convs: Number of convolutions; with 0 `channels` must be those of the feature.
         kernel_size: Size of each convolution, odd.
         dilation: Dilation of each convolution.
         concat_input: Whether one more convolution sees the input again beside the result of the others.
@@ -29,7 +29,7 @@ class FCNHead(Head):
         norm: Makes each normalisation from its number of channels.
 
     Raises:
-        ValueError: As in `Head`, and if `num_convs` is less than 1 or `kernel_size` is even.
+        ValueError: As in `Head`, and if `num_convs` is negative, or zero with other channels, or `kernel_size` even.
     """
 
     def __init__(
@@ -57,8 +57,12 @@ class FCNHead(Head):
             align_corners=align_corners,
             out_channels=out_channels,
         )
-        if num_convs < 1:
-            raise ValueError(f"num_convs must be at least 1, got {num_convs}")
+        if num_convs < 0:
+            raise ValueError(f"num_convs must not be negative, got {num_convs}")
+        if num_convs == 0 and self.channels != self.in_channels:
+            raise ValueError(
+                f"num_convs=0 needs channels={self.in_channels}, those of the feature, got {self.channels}"
+            )
         self.convs = nn.Sequential(
             *(
                 conv_norm_relu(

@@ -107,6 +107,18 @@ class Head(nn.Module, ABC):
             return finest
         return torch.cat([resized(feature, finest, self.align_corners) for feature in chosen], dim=1)
 
+    def finest_first(self) -> None:
+        """Check that the first feature is the finest, for heads that bring all to its resolution.
+
+        Raises:
+            ValueError: If not.
+        """
+        if self.specs[0].stride != self.stride:
+            raise ValueError(
+                f"in_index={list(self.in_index)} must begin with the finest feature, got strides "
+                f"{[spec.stride for spec in self.specs]}"
+            )
+
     def forward(self, features: Features) -> Float[Tensor, "batch _ _ _"]:
         """Logits at `stride`."""
         logits: Tensor = self.classifier(self.dropout(self.embed(features)))
