@@ -13,6 +13,7 @@ HeadFactory = Callable[[Sequence[FeatureSpec]], Head]
 NeckFactory = Callable[[Sequence[FeatureSpec]], nn.Module]
 
 DECODE = "decode"
+BOUNDARY_CLASSES = 2
 
 
 class Segmentor(nn.Module):
@@ -28,8 +29,21 @@ class Segmentor(nn.Module):
     - `ResNet`: `stem.<i>.<block>`, `layer<1-4>.<i>.conv<k>`, `.norm<k>` and `.downsample.<block>`;
     - `UNet`: `encoder.<stage>.<i>.<block>`, `decoder.<stage>.upsample.<block>` and `.convs.<i>.<block>`,
       stage 0 being the full resolution;
+    - `STDC`: `stem.<i>.<block>`, `stages.<i>.<j>.convs.<k>.<block>` and `.downsample.<block>`, `fusion.conv.<block>`,
+      `.squeeze` and `.excite`, and `context` as in `BiSeNetV1`;
+    - `BiSeNetV1`: `backbone.*`, `context.whole.<block>`, `.refinements.<i>.conv.<block>` and `.attention.<block>`,
+      and `.convs.<i>.<block>`, `spatial.<i>.<block>`, `fusion.<block>` and `attention.<block>`;
+    - `BiSeNetV2`: `detail.<i>.<j>.<block>`, `stem.first`, `.convs.<i>` and `.last`, `stages.<i>.<j>.gather`,
+      `.expand.<k>`, `.project` and `.shortcut.<k>`, `context.norm`, `.whole` and `.last`, `fusion.detail`,
+      `.detail_down`, `.semantic`, `.semantic_up` and `.last`;
+    - `FastSCNN`: `shared.<i>`, `stages.<i>.<j>.expand`, `.depthwise` and `.project`, `pools.<i>`, `context`,
+      `depthwise`, `pointwise` and `detail`;
+    - `DDRNet`: `stem.<i>`, `context.<i>`, `spatial.<i>`, `up.<i>`, `down.<i>.<j>`, `pyramid`; `PIDNet`: `stem.<i>`,
+      `integral.<i>`, `proportional.<i>`, `derivative.<i>`, `compressions.<i>`, `attentions.<i>.context` and `.detail`,
+      `differences.<i>`, `pyramid`, `fusion`; in both, blocks of `convs.<k>.<block>` and `downsample.<block>`;
     - `TimmBackbone`: `model.*`, where `*` is timm's own name;
-    - `FCNHead`: `convs.<i>.<block>`, `fusion.<block>`; `PSPHead`: `pools.<i>.<block>`, `bottleneck.<block>`;
+    - `FCNHead`: `convs.<i>.<block>`, `fusion.<block>`, where separable with `depthwise` and `pointwise` before
+      `<block>`; `DDRHead`: `block.<block>`, `norm`; `PSPHead`: `pools.<i>.<block>`, `bottleneck.<block>`;
       every head: `classifier`.
 
     Args:
@@ -41,7 +55,8 @@ class Segmentor(nn.Module):
     Raises:
         ValueError: If backbone or neck do not describe their features, if a head cannot be built from them,
             if an auxiliary head's name is "decode" or no identifier, if the decode head refines the
-            logits of a head that is not there, or if heads differ in num_classes.
+            logits of a head that is not there, or if heads differ in num_classes; an auxiliary head may have 2
+            whatever the others have, to learn boundaries (`seglit.losses.HeadCriterion`, `target`).
     """
 
     def __init__(
@@ -74,8 +89,11 @@ class Segmentor(nn.Module):
                 f"there is {', '.join(map(repr, self.auxiliary_heads)) or 'none'}"
             )
         classes = {name: head.num_classes for name, head in self.heads.items()}
-        if len(set(classes.values())) > 1:
-            raise ValueError(f"all heads must have the same num_classes, got {classes}")
+        if not {classes[name] for name in self.auxiliary_heads} <= {classes[DECODE], BOUNDARY_CLASSES}:
+            raise ValueError(
+                f"all heads must have the same num_classes, got {classes}; only an auxiliary head that learns "
+                f"boundaries may have {BOUNDARY_CLASSES}"
+            )
 
     @property
     def heads(self) -> dict[str, Head]:
