@@ -176,9 +176,23 @@ def shipped(group: str) -> list[str]:
     return names
 
 
+HEADS = {
+    name: [f"model/net/auxiliary_heads={heads}"]
+    for name, heads in {
+        "bisenetv1": "bisenetv1",
+        "bisenetv2": "bisenetv2",
+        "ddrnet": "ddrnet_23",
+        "fast_scnn": "fast_scnn",
+        "pidnet": "pidnet-s",
+        "stdc": "stdc",
+    }.items()
+}
+"""Criteria that belong to other auxiliary heads than the one that most models have."""
+
+
 def groups() -> list[list[str]]:
     runs = [[f"model={name}"] for name in shipped("model")]
-    runs += [[f"model/criterion={name}"] for name in shipped("model/criterion")]
+    runs += [[f"model/criterion={name}", *HEADS.get(name, [])] for name in shipped("model/criterion")]
     runs += [[f"model/optimizer={name}"] for name in shipped("model/optimizer")]
     runs += [[f"model/scheduler={name}"] for name in shipped("model/scheduler") if name != "step"]
     runs += [["model/scheduler=step", "model.scheduler.milestones=[0.5]"]]

@@ -24,6 +24,17 @@ FILLED_IN = {
     # What an overlay of these adds to is there in the model of the default.
     "model/net/auxiliary_heads/none.yaml": ["~model.criterion.aux"],
 }
+for criterion, heads in {
+    "bisenetv1": ["bisenetv1"],
+    "bisenetv2": ["bisenetv2"],
+    "ddrnet": ["ddrnet_23", "ddrnet_23-slim"],
+    "fast_scnn": ["fast_scnn"],
+    "pidnet": ["pidnet-l", "pidnet-m", "pidnet-s"],
+    "stdc": ["stdc"],
+}.items():
+    FILLED_IN[f"model/criterion/{criterion}.yaml"] = [f"model/net/auxiliary_heads={heads[0]}"]
+    for name in heads:
+        FILLED_IN[f"model/net/auxiliary_heads/{name}.yaml"] = [f"model/criterion={criterion}"]
 
 
 def chosen(file: str) -> list[str]:

@@ -33,13 +33,37 @@ def test_backbone(name):
     assert [feature.shape[1] for feature in features] == [spec.channels for spec in backbone.feature_specs]
 
 
-@pytest.mark.parametrize("auxiliary", configs("auxiliary_heads"))
-@pytest.mark.parametrize("decode", configs("decode_head"))
+BOUNDARIES = {"aux_2": 2, "boundary": 1}
+"""Channels of the heads that learn boundaries."""
+
+
+@pytest.mark.parametrize(
+    ("decode", "auxiliary"),
+    [
+        *((decode, "none") for decode in configs("decode_head")),
+        *(("fcn_unet_small", auxiliary) for auxiliary in configs("auxiliary_heads")),
+    ],
+)
 def test_heads(decode, auxiliary):
     net = Segmentor(UNet(base_channels=2), part("decode_head", decode), part("auxiliary_heads", auxiliary))
     outputs = net(torch.zeros(2, 3, 32, 32))
-    assert {logits.shape[1] for logits in outputs.values()} == {7}
-    assert set(outputs) == ({"decode"} if auxiliary == "none" else {"decode", "aux"})
+    for name, logits in outputs.items():
+        expected = BOUNDARIES.get(name, 7) if auxiliary.startswith(("stdc", "pidnet")) else 7
+        assert logits.shape[1] == expected
+    assert (set(outputs) == {"decode"}) == (auxiliary == "none")
+
+
+@pytest.mark.parametrize("name", ["bisenetv2", "ddrnet_23-slim", "fast_scnn", "pidnet-s", "stdc1"])
+def test_whole_models_train(name):
+    """One step: criteria and heads belong together, and the loss is a number."""
+    cfg = compose(["name=x", "output_dir=x", f"model={name}"])
+    module = instantiate(cfg.model, _convert_="all")
+    labels = torch.arange(7).repeat_interleave(10)[:64].expand(2, 64, 64).contiguous()
+    outputs = module.net.train()(torch.randn(2, 3, 64, 64))
+    terms = module.criterion(outputs, labels, module.align_corners)
+    terms["loss"].backward()
+    assert terms["loss"].isfinite()
+    assert {term.split(".")[0] for term in terms} - {"loss"} == set(outputs)
 
 
 def test_unet_small_has_less_than_a_million_parameters():
