@@ -25,7 +25,8 @@ MISTAKES = [
         "sampler.min_kept: 100000, but a crop has 160 x 160 pixels, so that all are kept",
     ),
     (
-        "model.criterion.decode.sampler={_target_: seglit.losses.OHEMPixelSampler, min_kept: 1000000, per_image: false}",
+        "model.criterion.decode.sampler="
+        "{_target_: seglit.losses.OHEMPixelSampler, min_kept: 1000000, per_image: false}",
         "sampler.min_kept: 1000000, but 8 crops have 160 x 160 pixels",
     ),
     ("model.optimizer.lrr=1", "model.optimizer.lrr: no such key; did you mean 'lr'?"),
