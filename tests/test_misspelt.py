@@ -28,6 +28,17 @@ FILLED_IN = {
     "model/criterion/ce_danet.yaml": ["model/net/decode_head=da"],
     "model/net/decode_head/da.yaml": ["model/criterion=ce_danet"],
 }
+for criterion, heads in {
+    "bisenetv1": ["bisenetv1"],
+    "bisenetv2": ["bisenetv2"],
+    "ddrnet": ["ddrnet_23", "ddrnet_23-slim"],
+    "fast_scnn": ["fast_scnn"],
+    "pidnet": ["pidnet-l", "pidnet-m", "pidnet-s"],
+    "stdc": ["stdc"],
+}.items():
+    FILLED_IN[f"model/criterion/{criterion}.yaml"] = [f"model/net/auxiliary_heads={heads[0]}"]
+    for name in heads:
+        FILLED_IN[f"model/net/auxiliary_heads/{name}.yaml"] = [f"model/criterion={criterion}"]
 
 
 def chosen(file: str) -> list[str]:

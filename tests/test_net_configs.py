@@ -36,12 +36,18 @@ def test_backbone(name):
     assert [feature.shape[1] for feature in features] == [spec.channels for spec in backbone.feature_specs]
 
 
+BOUNDARIES = {"aux_2": 2, "boundary": 1}
+"""Channels of the heads that learn boundaries."""
+
+
 def tried(decode: str, auxiliary: str) -> None:
     others = part("auxiliary_heads", auxiliary)
     with torch.device("meta"):
         net = Segmentor(UNet(base_channels=2), part("decode_head", decode), others)
         outputs = net(torch.zeros(2, 3, 32, 32))
-    assert {logits.shape[1] for logits in outputs.values()} == {7}
+    for name, logits in outputs.items():
+        expected = BOUNDARIES.get(name, 7) if auxiliary.startswith(("stdc", "pidnet")) else 7
+        assert logits.shape[1] == expected
     assert set(outputs) == set(net.heads) >= {"decode", *others}
 
 
@@ -82,6 +88,19 @@ def test_whole_segmentors(name):
         groups = parameter_groups(net, lr=1.0, weight_decay=1.0, **OmegaConf.to_container(cfg.model.paramwise))
     assert set(outputs) == set(instantiate(cfg.model.criterion, _convert_="all").heads)
     assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
+
+
+@pytest.mark.parametrize("name", ["bisenetv2", "ddrnet_23-slim", "fast_scnn", "pidnet-s", "stdc1"])
+def test_whole_models_train(name):
+    """One step: criteria and heads belong together, and the loss is a number."""
+    cfg = compose(["name=x", "output_dir=x", f"model={name}"])
+    module = instantiate(cfg.model, _convert_="all")
+    labels = torch.arange(7).repeat_interleave(10)[:64].expand(2, 64, 64).contiguous()
+    outputs = module.net.train()(torch.randn(2, 3, 64, 64))
+    terms = module.criterion(outputs, labels, module.align_corners)
+    terms["loss"].backward()
+    assert terms["loss"].isfinite()
+    assert {term.split(".")[0] for term in terms} - {"loss"} == set(outputs)
 
 
 def test_unet_small_has_less_than_a_million_parameters():

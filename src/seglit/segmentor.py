@@ -15,6 +15,7 @@ HeadFactory = Callable[[Sequence[FeatureSpec]], Head]
 NeckFactory = Callable[[Sequence[FeatureSpec]], nn.Module]
 
 DECODE = "decode"
+BOUNDARY_CLASSES = 2
 
 
 class Segmentor(nn.Module):
@@ -30,14 +31,14 @@ class Segmentor(nn.Module):
     - `HRNet`: `stem.<i>.<block>`, `layer1` as that of a ResNet, `narrow.<block>`, `deepen.<stage>.<block>`,
       `stages.<stage>.<i>.branches.<map>.<k>` with ResNet's names and `.fusions.<to>.paths.<from>.<block>`;
     - `MobileNetV2`: `stem.<block>`, `layer<1-7>.<i>.expand.<block>`, `.depthwise.<block>` and `.project.<block>`;
-    - `MobileNetV3`: `layers.<i>` with those names, `.attention.squeeze` and `.attention.excite`, the first and the last
-      being a block;
+    - `MobileNetV3`: `layers.<i>` with those names, `.attention.squeeze` and `.attention.excite`, the first and the
+      last being a block;
     - `ResNet`: `stem.<i>.<block>`, `layer<1-4>.<i>.conv<k>`, `.norm<k>` and `.downsample.<block>`; of the variant
       `resnest`, `conv2` is a block that has `squeeze`, `squeeze_norm` and `scores` too;
-    - `UNet`: `encoder.<stage>.<i>.<block>`, `decoder.<stage>.upsample.<block>` and `.convs.<i>.<block>`,
-      stage 0 being the full resolution;
-    - `MixVisionTransformer`: `stages.<i>.patch_embed.<block>`, `.blocks.<i>.norm<1-2>`, `.attn.query`, `.key_value`,
-      `.out` and `.reduction.<block>`, `.mlp.hidden`, `.depthwise` and `.out`, and `stages.<i>.norm`;
+    - `UNet`: `encoder.<stage>.<i>.<block>`, `decoder.<stage>.upsample.<block>` and `.convs.<i>.<block>`, stage 0
+      being the full resolution;
+    - `MixVisionTransformer`: `stages.<i>.patch_embed.<block>`, `.blocks.<i>.norm<1-2>`, `.attn.query`,
+      `.key_value`, `.out` and `.reduction.<block>`, `.mlp.hidden`, `.depthwise` and `.out`, and `stages.<i>.norm`;
     - `SwinTransformer`: `patch_embed.<block>`, `stages.<i>.downsample.norm` and `.reduction`,
       `.blocks.<i>.norm<1-2>`, `.attn.qkv`, `.out` and `.relative_position_bias_table`, `.mlp.hidden` and `.out`,
       and `norms.<i>` of its maps;
@@ -46,28 +47,42 @@ class Segmentor(nn.Module):
     - `BEiT`: as `VisionTransformer`, and `blocks.<i>.gamma<1-2>`, `.attn.relative_position_bias_table`;
     - `ConvNeXt`: `stem.<block>`, `stages.<i>.downsample.<block>`, `.blocks.<i>.depthwise`, `.norm`, `.gamma`,
       `.mlp.hidden` and `.out`, and `norms.<i>` of its maps;
-    - `MSCAN`: `stages.<i>.patch_embed.<k>.<block>`, `.blocks.<i>.norm<1-2>`, `.gamma<1-2>`, `.attn.before`, `.local`,
-      `.strips.<k>.<0-1>`, `.mix` and `.after`, `.mlp.hidden`, `.depthwise` and `.out`, and `stages.<i>.norm`;
+    - `MSCAN`: `stages.<i>.patch_embed.<k>.<block>`, `.blocks.<i>.norm<1-2>`, `.gamma<1-2>`, `.attn.before`,
+      `.local`, `.strips.<k>.<0-1>`, `.mix` and `.after`, `.mlp.hidden`, `.depthwise` and `.out`, and
+      `stages.<i>.norm`;
+    - `STDC`: `stem.<i>.<block>`, `stages.<i>.<j>.convs.<k>.<block>` and `.downsample.<block>`,
+      `fusion.conv.<block>`, `.squeeze` and `.excite`, and `context` as in `BiSeNetV1`;
+    - `BiSeNetV1`: `backbone.*`, `context.whole.<block>`, `.refinements.<i>.conv.<block>` and `.attention.<block>`,
+      and `.convs.<i>.<block>`, `spatial.<i>.<block>`, `fusion.<block>` and `attention.<block>`;
+    - `BiSeNetV2`: `detail.<i>.<j>.<block>`, `stem.first`, `.convs.<i>` and `.last`, `stages.<i>.<j>.gather`,
+      `.expand.<k>`, `.project` and `.shortcut.<k>`, `context.norm`, `.whole` and `.last`, `fusion.detail`,
+      `.detail_down`, `.semantic`, `.semantic_up` and `.last`;
+    - `FastSCNN`: `shared.<i>`, `stages.<i>.<j>.expand`, `.depthwise` and `.project`, `pools.<i>`, `context`,
+      `depthwise`, `pointwise` and `detail`;
+    - `DDRNet`: `stem.<i>`, `context.<i>`, `spatial.<i>`, `up.<i>`, `down.<i>.<j>`, `pyramid`; `PIDNet`: `stem.<i>`,
+      `integral.<i>`, `proportional.<i>`, `derivative.<i>`, `compressions.<i>`, `attentions.<i>.context` and
+      `.detail`, `differences.<i>`, `pyramid`, `fusion`; in both, blocks of `convs.<k>.<block>` and
+      `downsample.<block>`;
     - `TimmBackbone`: `model.*`, where `*` is timm's own name;
     - `ASPPHead`: `pyramid.average.<block>`, `.branches.<i>.<block>` and `.bottleneck.<block>`;
       `DepthwiseSeparableASPPHead` has `skip.<block>` and `decoder.<i>` too; a separable convolution has
       `depthwise.<block>` and `pointwise.<block>`;
     - `LRASPPHead`: `deep.<block>`, `gate`, `mix`, `branches.<i>`, `ups.<i>.<block>`;
-    - `OCRHead`: `pixels.<block>`, `query.<i>.<block>`, `key.<i>.<block>`, `value.<block>`, `context.<block>`,
-    - `FPN` and `MultiLevelNeck`: `laterals.<i>`, `levels.<i>`; `Feature2Pyramid`: `levels.<i>.first`, `.norm`, `.last`;
-      `MLANeck`: `norms.<i>`, `laterals.<i>.<block>`, `levels.<i>.<block>`;
+    - `OCRHead`: `pixels.<block>`, `query.<i>.<block>`, `key.<i>.<block>`, `value.<block>`, `context.<block>`;
+    - `FPN` and `MultiLevelNeck`: `laterals.<i>`, `levels.<i>`; `Feature2Pyramid`: `levels.<i>.first`, `.norm`,
+      `.last`; `MLANeck`: `norms.<i>`, `laterals.<i>.<block>`, `levels.<i>.<block>`;
     - `LightHamHead`: `squeeze.<block>`, `ham_in`, `ham_out.<block>`, `align.<block>`; `SETRUPHead`: `norm`,
       `convs.<i>.<block>`; `SETRMLAHead`: `branches.<i>.<k>.<block>`;
-    - `SegformerHead`: `convs.<i>.<block>`, `fusion.<block>`; `FPNHead`: `branches.<i>.<k>.<block>`;
-      `UPerHead`: `pools.<i>.<block>`, `bottleneck.<block>`, `laterals.<i>.<block>`, `levels.<i>.<block>`,
-      `fusion.<block>`;
-    - `FCNHead`: `convs.<i>.<block>`, `fusion.<block>`; `PSPHead`: `pools.<i>.<block>`, `bottleneck.<block>`;
-      every head: `classifier`;
-    - `NLHead`, `DNLHead`, `GCHead`, `CCHead`: `body.before.<block>`, `body.after.<block>`, `body.fusion.<block>`, and
-      in `body.block` what attends: `query`, `key`, `value`, `out.<block>`, `saliency`; `score`, `addend.*` and
+    - `SegformerHead`: `convs.<i>.<block>`, `fusion.<block>`; `FPNHead`: `branches.<i>.<k>.<block>`; `UPerHead`:
+      `pools.<i>.<block>`, `bottleneck.<block>`, `laterals.<i>.<block>`, `levels.<i>.<block>`, `fusion.<block>`;
+    - `FCNHead`: `convs.<i>.<block>`, `fusion.<block>`, where separable with `depthwise` and `pointwise` before
+      `<block>`; `DDRHead`: `block.<block>`, `norm`; `PSPHead`: `pools.<i>.<block>`, `bottleneck.<block>`; every
+      head: `classifier`;
+    - `NLHead`, `DNLHead`, `GCHead`, `CCHead`: `body.before.<block>`, `body.after.<block>`, `body.fusion.<block>`,
+      and in `body.block` what attends: `query`, `key`, `value`, `out.<block>`, `saliency`; `score`, `addend.*` and
       `factor.*` with `reduce`, `norm`, `expand`; `gamma`;
-    - `DAHead`: `branches.<pam|cam>.<0|2>.<block>`, `branches.pam.1.<query|key|value|gamma>`, `branches.cam.1.gamma`,
-      `classifiers.<pam|cam>`;
+    - `DAHead`: `branches.<pam|cam>.<0|2>.<block>`, `branches.pam.1.<query|key|value|gamma>`,
+      `branches.cam.1.gamma`, `classifiers.<pam|cam>`;
     - `ANNHead`: `attention.*` and `self_attention.*` with `query.<block>`, `key.<block>`, `value`, `out`, then
       `fusion.<block>`, `bottleneck.<block>`, `self_fusion.<block>`;
     - `ISAHead`: `reduction.<block>`, `far.*` and `near.*` with `query.<i>.<block>`, `key.<i>.<block>`, `value`,
@@ -98,8 +113,10 @@ class Segmentor(nn.Module):
     Raises:
         ValueError: If backbone or neck do not describe their features, if a head cannot be built from them,
             if an auxiliary head's name is "decode", no identifier or that of another output, if the decode
-            head refines the logits of a head that is not there, if heads differ in num_classes, if
-            `init_weights` does not fit, or if `new_classifiers` has no file to act on.
+            head refines the logits of a head that is not there, if heads differ in num_classes, though an
+            auxiliary head may have 2 whatever the others have, to learn boundaries
+            (`seglit.losses.HeadCriterion`, `target`), if `init_weights` does not fit, or if `new_classifiers` has
+            no file to act on.
     """
 
     def __init__(
@@ -140,8 +157,11 @@ class Segmentor(nn.Module):
                     f"{type(self.decode_head).__name__} gives further logits of that name"
                 )
         classes = {name: head.num_classes for name, head in self.heads.items()}
-        if len(set(classes.values())) > 1:
-            raise ValueError(f"all heads must have the same num_classes, got {classes}")
+        if not {classes[name] for name in self.auxiliary_heads} <= {classes[DECODE], BOUNDARY_CLASSES}:
+            raise ValueError(
+                f"all heads must have the same num_classes, got {classes}; only an auxiliary head that learns "
+                f"boundaries may have {BOUNDARY_CLASSES}"
+            )
         self.initial: InitialWeights | None = None
         if init_weights is not None:
             self.initial = load_initial_weights(self, init_weights, new_classifiers=new_classifiers)

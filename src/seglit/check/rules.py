@@ -88,10 +88,17 @@ def class_rule(content: Node) -> Iterator[str]:
                     f"{key}.ignore_index: is left out and so {default}, but data.ignore_index is {void}; "
                     "write ${data.ignore_index}"
                 )
-        if name == "num_classes" and value != count:
+        if name == "num_classes" and value != count and not (value == 2 and learns_boundaries(content, key)):
             yield f"{key}: {value}, but data.num_classes is {count}; set it there"
         if name == "class_weight" and isinstance(value, list) and len(value) != count:
             yield f"{key}: {len(value)} weights for data.num_classes={count}; give one for each class"
+
+
+def learns_boundaries(content: Node, key: str) -> bool:
+    """Whether a key is of an auxiliary head whose criterion has a target, so that its classes are not the data's."""
+    path = key.split(".")
+    criterion = mapping(content["model"].get("criterion"))
+    return path[:3] == ["model", "net", "auxiliary_heads"] and bool(mapping(criterion.get(path[3])).get("target"))
 
 
 def seed_rule(content: Node) -> Iterator[str]:
@@ -115,10 +122,15 @@ def sampler_rule(content: Node) -> Iterator[str]:
         if size is None or name != "sampler" or not isinstance(node, Mapping):
             continue
         kept = node.get("min_kept", default_of(node, "min_kept"))
-        if isinstance(kept, int) and kept >= size[0] * size[1]:
+        images, what = 1, "a crop has"
+        if node.get("per_image", True) is False and isinstance(content["data"].get("batch_size"), int):
+            images = content["data"]["batch_size"]
+            what = f"{images} crops have"
+        pixels = images * size[0] * size[1]
+        if isinstance(kept, int) and kept >= pixels:
             yield (
-                f"{key}.min_kept: {kept}, but a crop has {size[0]} x {size[1]} pixels, so that all are kept; give "
-                f"fewer, a sixteenth is {size[0] * size[1] // 16}"
+                f"{key}.min_kept: {kept}, but {what} {size[0]} x {size[1]} pixels, so that all are kept; give "
+                f"fewer, a sixteenth is {pixels // 16}"
             )
 
 

@@ -5,6 +5,7 @@ from seglit.heads.apc import APCHead
 from seglit.heads.aspp import ASPPHead, DepthwiseSeparableASPPHead
 from seglit.heads.cc import CCHead
 from seglit.heads.da import DAHead
+from seglit.heads.ddr import DDRHead
 from seglit.heads.dm import DMHead
 from seglit.heads.dnl import DNLHead
 from seglit.heads.ema import EMAHead
@@ -30,6 +31,7 @@ __all__ = [
     "ASPPHead",
     "CCHead",
     "DAHead",
+    "DDRHead",
     "DMHead",
     "DNLHead",
     "DepthwiseSeparableASPPHead",

@@ -1,12 +1,13 @@
 """The fully convolutional head."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from seglit.blocks import NormFactory, conv_norm_relu
+from seglit.blocks import NormFactory, conv_norm_relu, separable_conv
 from seglit.features import FeatureSpec
 from seglit.heads.head import Features, Head
 
@@ -22,6 +23,8 @@ class FCNHead(Head):
         kernel_size: Size of each convolution, odd.
         dilation: Dilation of each convolution.
         concat_input: Whether one more convolution sees the input again beside the result of the others.
+        separable: Whether each convolution is depthwise separable, without ReLU in between, as in Fast-SCNN (Poudel et
+            al., BMVC 2019).
         in_index: See `Head`.
         dropout_ratio: See `Head`.
         align_corners: See `Head`.
@@ -42,6 +45,7 @@ class FCNHead(Head):
         kernel_size: int = 3,
         dilation: int = 1,
         concat_input: bool = True,
+        separable: bool = False,
         in_index: int | Sequence[int] = -1,
         dropout_ratio: float = 0.1,
         align_corners: bool = False,
@@ -63,9 +67,10 @@ class FCNHead(Head):
             raise ValueError(
                 f"num_convs=0 needs channels={self.in_channels}, those of the feature, got {self.channels}"
             )
+        block = partial(separable_conv, depthwise_relu=False) if separable else conv_norm_relu
         self.convs = nn.Sequential(
             *(
-                conv_norm_relu(
+                block(
                     self.channels if index else self.in_channels,
                     self.channels,
                     kernel_size,
@@ -76,9 +81,7 @@ class FCNHead(Head):
             )
         )
         self.fusion = (
-            conv_norm_relu(self.in_channels + self.channels, self.channels, kernel_size, norm=norm)
-            if concat_input
-            else None
+            block(self.in_channels + self.channels, self.channels, kernel_size, norm=norm) if concat_input else None
         )
 
     def embed(self, features: Features) -> Float[Tensor, "batch _ height width"]:
