@@ -9,6 +9,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -52,7 +53,24 @@ class ConfigFileError(ValueError):
     """What cannot be read, as `file:line: what it is`."""
 
 
-def read(path: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ConfigFile:
+    """A configuration that was read.
+
+    Attributes:
+        path: The file.
+        values: Its keys, merged with those of its bases.
+        own: The keys that it assigns itself.
+        used: The names that it or a base makes use of in other values.
+    """
+
+    path: Path
+    values: dict[str, Any]
+    own: frozenset[str]
+    used: frozenset[str]
+
+
+def read(path: Path) -> ConfigFile:
     """The keys of a configuration file and of those that it inherits from.
 
     Args:
@@ -61,11 +79,13 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         ConfigFileError: Names the file and line of what is no literal, is missing, or is too large.
     """
+    reader = Reader()
     try:
-        values = Reader().file(path, ())
+        values = reader.file(path, ())
     except (RecursionError, MemoryError):
         raise ConfigFileError(f"{path}: is nested too deeply") from None
-    return {key: value for key, value in values.items() if not key.startswith("__")}
+    shown = {key: value for key, value in values.items() if not key.startswith("__")}
+    return ConfigFile(path, shown, frozenset(reader.own), frozenset(reader.used))
 
 
 class Reader:
@@ -74,6 +94,8 @@ class Reader:
     def __init__(self) -> None:
         self.files = 0
         self.steps = 0
+        self.own: set[str] = set()
+        self.used: set[str] = set()
 
     def file(self, path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         """The merged keys of a file."""
@@ -93,6 +115,7 @@ class Reader:
             bases.update(inherited)
         values = Evaluator(self, path, bases).run(own)
         values.pop("_deprecation_", None)
+        self.own = set(values)  # the last to be set is the file that was asked for
         if reserved := [key for key in RESERVED if key in values]:
             raise ConfigFileError(f"{path}: {reserved[0]} is no name for a key")
         return merged(self.copied(values, path), self.copied(bases, path), path)
@@ -274,6 +297,7 @@ class Evaluator:
             return self.bases
         if node.id not in self.names:
             self.refuse(node, f"{node.id} has no value")
+        self.reader.used.add(node.id)
         return self.names[node.id]
 
     def of_attribute(self, node: ast.Attribute) -> Any:
