@@ -176,10 +176,11 @@ def model(values: Mapping[str, Any], made: Experiment, compat: str | None) -> No
     wanted = with_classes(node)
     losses, approximated = criterion(values, made.network, compat)
     made.missing += approximated
-    match = shipped.model_of(wanted)
-    if match is not None:
+    nearest = shipped.nearest_model(wanted)
+    match = None
+    if nearest is not None:
+        match, changes = nearest
         made.defaults["/model"] = match
-        made.taken.append(f"network: model={match}")
         files = shipped.choices(match)
         criteria = [files["criterion"], *(name for name in shipped.names("model/criterion") if name != files["criterion"])]
         for name in criteria:
@@ -187,16 +188,21 @@ def model(values: Mapping[str, Any], made: Experiment, compat: str | None) -> No
             if change is not None:
                 if name != files["criterion"]:
                     made.defaults["/model/criterion"] = name
+                if changes:
+                    made.set("model.net", changes)
                 if change:
                     made.set("model.criterion", change)
+                made.taken.append(f"network: model={match}{', with other arguments' if changes else ''}")
                 break
         else:
             match = None
     if match is None:
         made.defaults["/model"] = "_base"
         made.defaults.pop("/model/criterion", None)
-        made.set("model.net", {key: value for key, value in wanted.items() if key != "_target_"})
-        made.set("model.criterion", {"_target_": "seglit.losses.SegmentationCriterion", **losses})
+        made.set("model.net", {key: shipped.terse(value) for key, value in wanted.items() if key != "_target_"})
+        for head in losses.values():
+            head["compat"] = compat
+        made.set("model.criterion", shipped.terse({"_target_": "seglit.losses.SegmentationCriterion", **losses}))
         made.taken.append("network: written out, as no model config is equal")
     test = Settings(values["model"].get("test_cfg") or {}, "model.test_cfg")
     mode = test.take("mode", "whole")

@@ -133,14 +133,12 @@ def custom_keys(config: ConfigFile) -> Iterator[Finding]:
                 what = "nothing reads it, so that the parameters have the usual rate and decay"
                 yield Finding("custom_keys", f"{place}.custom_keys.{key}.{item}", what, f"was {near} meant?")
         pattern = re.sub(r"\d+", "#", key)
-        asked = known
-        if known is None and not any(beginning in key for beginning in ("backbone", "head")):
-            asked = None
-        if asked is None:
-            if key == "absolute_pos_embed" and swin_without_it(config.values["model"]):
+        model = config.values.get("model") or {}
+        if known is None:
+            misspelt = key not in model and difflib.get_close_matches(key, model, n=1, cutoff=0.85)
+            if (key == "absolute_pos_embed" and swin_without_it(model)) or misspelt:
                 yield Finding("custom_keys", f"{place}.custom_keys.{key}", "matches no parameter", mend)
-            continue
-        if not any(pattern in name for name in asked):
+        elif not any(pattern in name for name in known):
             yield Finding("custom_keys", f"{place}.custom_keys.{key}", "matches no parameter", mend)
 
 

@@ -80,13 +80,28 @@ def effective(node: Any) -> Any:
     return result
 
 
+def terse(node: Any) -> Any:
+    """A node without what its signature says anyway."""
+    if isinstance(node, list | tuple):
+        return [terse(value) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    defaults = effective({"_target_": node["_target_"]}) if "_target_" in node else {}
+    kept = {key: terse(value) for key, value in node.items() if key == "_target_" or key not in defaults}
+    kept |= {
+        key: terse(value) for key, value in node.items() if key in defaults and key not in kept and value != defaults[key]
+    }
+    return {"_target_": kept["_target_"], **kept} if "_target_" in kept else kept
+
+
 def difference(base: Any, wanted: Any) -> dict[str, Any] | None:
     """The keys to put over `base` to make `wanted` of it; None where that would take keys away."""
-    base, full = effective(base), effective(wanted)
-    return _difference(base, full)
+    return _difference(effective(base), effective(wanted))
 
 
 def _difference(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    if base.get("_target_", wanted.get("_target_")) != wanted.get("_target_", base.get("_target_")):
+        return None
     change: dict[str, Any] = {}
     for key in base:
         # What a criterion says of tiles and kernels is no part of the loss.
@@ -100,7 +115,7 @@ def _difference(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str,
             if inner:
                 change[key] = inner
         elif key not in base or base[key] != value:
-            change[key] = value
+            change[key] = terse(value)
     return change
 
 
@@ -109,48 +124,58 @@ def _models() -> dict[str, Any]:
     return {name: resolved("model", name).get("net", {}) for name in names("model")}
 
 
-def model_of(net: Mapping[str, Any]) -> str | None:
-    """The model whose network equals the one that a node describes, whatever the number of classes."""
-    from hydra.utils import instantiate
+MOST_CHANGES = 12
+"""A network with more differing arguments than this is better written out."""
 
-    wanted = effective(net)
+
+def nearest_model(net: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """The model whose network differs least from the one that a node describes, and the arguments that differ."""
     specs: tuple[Any, ...] | None = None
+    best: tuple[int, str, dict[str, Any]] | None = None
     for name, other in _models().items():
         if other.get("backbone", {}).get("_target_") != net["backbone"]["_target_"]:
             continue
-        found = effective(other)
-        if found["backbone"] != wanted["backbone"] or found.get("neck") != wanted.get("neck"):
-            continue
-        if specs is None:
-            import torch
-
-            with torch.device("meta"):
-                segmentor = instantiate(
-                    {key: value for key, value in net.items() if key in ("backbone", "neck")}, _convert_="all"
-                )
-            source = segmentor["backbone"]
-            specs = tuple(source.feature_specs)
-            if "neck" in net:
-                specs = tuple(segmentor["neck"](specs).feature_specs)
-        if _plain_heads(found, specs) == _plain_heads(wanted, specs):
-            return name
-    return None
+        specs = specs or features(net)
+        change = _difference(_plain(effective(other), specs), _plain(effective(net), specs))
+        if change is not None and (best is None or leaves(change) < best[0]):
+            best = (leaves(change), name, change)
+    return None if best is None or best[0] > MOST_CHANGES else best[1:]
 
 
-def _plain_heads(net: Mapping[str, Any], specs: tuple[Any, ...]) -> dict[str, Any]:
-    heads = {"decode": net["decode_head"], **(net.get("auxiliary_heads") or {})}
-    return {name: _plain_head(head, specs) for name, head in heads.items()}
+def leaves(node: Any) -> int:
+    """The number of values in a nested dictionary."""
+    return sum(map(leaves, node.values())) if isinstance(node, Mapping) else 1
+
+
+def features(net: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the heads of a network get: the specs of the maps of its neck or backbone."""
+    import torch
+    from hydra.utils import instantiate
+
+    with torch.device("meta"):
+        backbone = instantiate(net["backbone"], _convert_="all")
+        if "neck" not in net:
+            return tuple(backbone.feature_specs)
+        return tuple(instantiate(net["neck"], _convert_="all")(backbone.feature_specs).feature_specs)
+
+
+def _plain(net: Mapping[str, Any], specs: tuple[Any, ...]) -> dict[str, Any]:
+    auxiliary = net.get("auxiliary_heads") or {}
+    return {
+        **{key: value for key, value in net.items() if key != "_target_" and value is not None},
+        "decode_head": _plain_head(net["decode_head"], specs),
+        "auxiliary_heads": {name: _plain_head(head, specs) for name, head in auxiliary.items()},
+    }
 
 
 def _plain_head(head: Mapping[str, Any], specs: tuple[Any, ...]) -> dict[str, Any]:
     """A head with the features counted from the front, and its default of channels spelt out."""
     plain = dict(head)
-    count = len(specs)
     index = plain.get("in_index")
     if isinstance(index, int):
-        plain["in_index"] = index % count
+        plain["in_index"] = index % len(specs)
         if "channels" in plain and plain["channels"] is None:
             plain["channels"] = specs[index].channels // 4
     elif isinstance(index, list):
-        plain["in_index"] = [one % count for one in index]
+        plain["in_index"] = [one % len(specs) for one in index]
     return plain
