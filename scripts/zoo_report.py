@@ -4,8 +4,8 @@ python scripts/zoo_report.py                  # imports, composes and builds; so
 python scripts/zoo_report.py --originals      # also builds the originals, and compares names, shapes and their number
 python scripts/zoo_report.py --output -       # to the terminal
 
-The wheel is installed without dependencies into a folder, or taken from the environment of `scripts/peers.py` where that
-is there. Nothing of it is run, but with `--originals`.
+The wheel is installed without dependencies into a folder, or taken from the environment of `scripts/peers.py` where
+that is there. Nothing of it is run, but with `--originals`.
 """
 
 import argparse
@@ -101,7 +101,6 @@ def imported(path: Path, name: str, scratch: Path) -> Entry:
 def compared(path: Path) -> str:
     """Whether the original has the same parameters, after renaming; in the environment of the original."""
     import parity
-
     from seglit.interop.mmseg.config_file import read
     from seglit.interop.mmseg.network import network
     from seglit.interop.mmseg.settings import UnsupportedError
@@ -151,13 +150,17 @@ def page(entries: list[Entry]) -> str:
     if asked:
         equal = sum(entry.original == "equal" for entry in asked)
         share = 100 * equal / len(entries)
-        lines.append(
-            f"{equal} of them, {share:.1f} % of all, have the original's parameters: names after renaming, shapes, number."
-        )
+        lines.append(f"{equal} of them, {share:.1f} % of all, have the original's parameters: names, shapes, number.")
     families: dict[str, list[Entry]] = {}
     for entry in entries:
         families.setdefault(entry.name.split("/")[0], []).append(entry)
-    lines += ["", "## By family", "", "| family | configurations | built | refused because |", "| --- | ---: | ---: | --- |"]
+    lines += [
+        "",
+        "## By family",
+        "",
+        "| family | configurations | built | refused because |",
+        "| --- | ---: | ---: | --- |",
+    ]
     for family, members in families.items():
         reasons = Counter(shortened(entry.refused) for entry in members if entry.refused)
         words = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
@@ -171,7 +174,11 @@ def page(entries: list[Entry]) -> str:
     lines += ["| kind | configurations |", "| --- | ---: |"]
     lines += [f"| {kind} | {count} |" for kind, count in kinds.most_common()]
     lines.append("")
-    lines += [f"- `{entry.name}`\n" + "\n".join(f"  - {line}" for _, line in entry.faults) for entry in entries if entry.faults]
+    lines += [
+        f"- `{entry.name}`\n" + "\n".join(f"  - {line}" for _, line in entry.faults)
+        for entry in entries
+        if entry.faults
+    ]
     return "\n".join(lines) + "\n"
 
 

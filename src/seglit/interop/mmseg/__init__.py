@@ -1,5 +1,6 @@
 """The way over from MMSegmentation: its configurations and weights, without its packages."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,6 @@ def load(config: str | Path, checkpoint: str | Path | None = None) -> "Segmentor
     translated = network({key: value for key, value in model.items() if key != "data_preprocessor"})
     segmentor = translated.build()
     if checkpoint is not None:
-        from seglit.interop.mmseg import weights
-
+        weights = import_module("seglit.interop.mmseg.weights")
         segmentor.load_state_dict(translated.renamed(weights.read(Path(checkpoint))))
     return segmentor

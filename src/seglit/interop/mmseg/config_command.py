@@ -84,7 +84,7 @@ def _represent_float(dumper: Dumper, value: float) -> yaml.Node:
 
 Dumper.add_representer(list, _represent_list)
 Dumper.add_representer(float, _represent_float)
-Dumper.ignore_aliases = lambda self, data: True  # type: ignore[assignment,method-assign]
+Dumper.ignore_aliases = lambda self, data: True  # type: ignore[method-assign]
 
 
 def to_yaml(made: Any, origin: str) -> str:

@@ -1,7 +1,7 @@
 """Configuration files of MMSegmentation, 0.x and 1.x, read without running them.
 
-A file is parsed, and the syntax tree is evaluated here: assignments of literals, names, arithmetic, `dict` and few other
-calls without side effects. Whatever else a file has is refused with its line. What is read equals what MMEngine's
+A file is parsed, and the syntax tree is evaluated here: assignments of literals, names, arithmetic, `dict` and few
+other calls without side effects. Whatever else a file has is refused with its line. What is read equals what MMEngine's
 `Config.fromfile` gives.
 """
 
@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 MAX_BYTES = 1 << 20
 MAX_FILES = 64
-MAX_STEPS = 500_000
-MAX_ITEMS = 100_000
+MAX_STEPS = 100_000
+MAX_ITEMS = 20_000
 MAX_DEPTH = 60
 MAX_BITS = 256
 PLAIN = (str, int, float, bool, type(None))
@@ -32,7 +32,7 @@ ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mod: operator.mod,
     ast.Pow: operator.pow,
 }
-NUMERIC = {"sum": sum, "min": min, "max": max, "abs": abs}
+NUMERIC: dict[str, Callable[[Any], Any]] = {"sum": sum, "min": min, "max": max, "abs": abs}
 CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "float": float, "str": str, "bool": bool}
 WORDS = {
     ast.Import: "an import",
@@ -314,7 +314,7 @@ class Evaluator:
         match node.elts:
             case [ast.Set(elts=[ast.Attribute() as inner])] if begins_with_base(inner):
                 return self.value(inner)
-        self.refuse(node, "a set is not read")
+        return self.refuse(node, "a set is not read")
 
     def of_list(self, node: ast.List | ast.Tuple) -> list[Any]:
         """A list, with unpacked ones in it."""
@@ -370,7 +370,7 @@ class Evaluator:
             return -value
         if isinstance(node.op, ast.UAdd):
             return +value
-        self.refuse(node, "this operator is not read")
+        return self.refuse(node, "this operator is not read")
 
     def of_binop(self, node: ast.BinOp) -> Any:
         """Arithmetic, and `+` and `*` of lists, tuples and texts."""
@@ -399,7 +399,8 @@ class Evaluator:
         try:
             if isinstance(node.slice, ast.Slice):
                 bounds = (node.slice.lower, node.slice.upper, node.slice.step)
-                return value[slice(*(bound and self.value(bound) for bound in bounds))]  # type: ignore[index]
+                first, last, step = (None if bound is None else self.value(bound) for bound in bounds)
+                return value[first:last:step]
             return value[self.key(node.slice)]
         except (LookupError, TypeError, ValueError) as error:
             self.refuse(node, f"{type(error).__name__}: {error}")
@@ -459,7 +460,7 @@ class Evaluator:
         if name == "dict":
             if len(node.args) > 1:
                 self.refuse(node, "dict takes one dictionary")
-            return {key: value for part in (*node.args, node.keywords) for key, value in self.items(part)}
+            return dict(self.pairs(node))
         if node.keywords or any(isinstance(argument, ast.Starred) for argument in node.args):
             self.refuse(node, f"this call is not read: {ast.unparse(node)[:60]}")
         match name, node.args:
@@ -500,14 +501,13 @@ class Evaluator:
                     if isinstance(error, ConfigFileError):
                         raise
                     self.refuse(node, str(error))
-        self.refuse(node, f"this call is not read: {ast.unparse(node)[:60]}")
+        return self.refuse(node, f"this call is not read: {ast.unparse(node)[:60]}")
 
-    def items(self, part: ast.expr | list[ast.keyword]) -> Iterator[tuple[Any, Any]]:
-        """What an argument of `dict`, or all its keywords, put into it."""
-        if not isinstance(part, list):
-            yield from self.mapping(part).items()
-            return
-        for keyword in part:
+    def pairs(self, node: ast.Call) -> Iterator[tuple[Any, Any]]:
+        """What the arguments of `dict` or `update` put into it."""
+        for argument in node.args:
+            yield from self.mapping(argument).items()
+        for keyword in node.keywords:
             if keyword.arg is None:
                 yield from self.mapping(keyword.value).items()
             else:
@@ -519,13 +519,13 @@ class Evaluator:
         arguments = [] if called.attr == "update" else [self.value(argument) for argument in node.args]
         match owner, called.attr, arguments:
             case dict(), "update", _ if len(node.args) <= 1:
-                new = dict(pair for part in (*node.args, node.keywords) for pair in self.items(part))
+                new = dict(self.pairs(node))
                 if len(new) + len(owner) > MAX_ITEMS:
                     self.refuse(node, f"has more than {MAX_ITEMS} items")
                 return owner.update(new)
             case dict(), ("items" | "keys" | "values") as name, [] if not node.keywords:
                 return list(getattr(owner, name)())
-            case (dict() | list()), "copy", [] if not node.keywords:
+            case ((dict() | list()), "copy", []) if not node.keywords:
                 return owner.copy()
             case list(), ("append" | "extend") as name, [one] if not node.keywords and len(owner) < MAX_ITEMS:
                 if name == "append":
@@ -535,7 +535,7 @@ class Evaluator:
             case str(), "join", [list() | tuple() as parts] if all(isinstance(part, str) for part in parts):
                 if sum(len(part) + len(owner) for part in parts) <= MAX_ITEMS:
                     return owner.join(parts)
-        self.refuse(node, f"this call is not read: {ast.unparse(node)[:60]}")
+        return self.refuse(node, f"this call is not read: {ast.unparse(node)[:60]}")
 
 
 def begins_with_base(node: ast.expr) -> bool:
@@ -547,4 +547,4 @@ def begins_with_base(node: ast.expr) -> bool:
 
 def words(node: ast.AST) -> str:
     """What a piece of syntax is called."""
-    return WORDS.get(type(node), type(node).__name__)  # type: ignore[call-overload,no-any-return]
+    return WORDS.get(type(node), type(node).__name__)

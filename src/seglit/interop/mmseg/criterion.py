@@ -92,7 +92,7 @@ def of_loss(at: Settings, remarks: list[str]) -> tuple[str, Node, Node | None]:
             at.skip("ignore_label")
             node["_target_"] = "seglit.losses.CrossEntropyLoss"
             remarks.append(
-                f"{at.path}: is a sampler with cross-entropy here, which keeps min_kept of each image and divides by all"
+                f"{at.path}: is a sampler with cross-entropy here, which keeps min_kept an image and divides by all"
             )
             return "ce", node, ohem(at.take("thres", 0.7), at.take("min_kept", 100000))
         case "DiceLoss":
@@ -103,7 +103,11 @@ def of_loss(at: Settings, remarks: list[str]) -> tuple[str, Node, Node | None]:
             at.skip("use_sigmoid", "activate", "eps", "naive_dice", "ignore_index")
             return "dice", node, None
         case "FocalLoss":
-            node |= {"_target_": "seglit.losses.FocalLoss", "gamma": at.take("gamma", 2.0), "alpha": at.take("alpha", 0.5)}
+            node |= {
+                "_target_": "seglit.losses.FocalLoss",
+                "gamma": at.take("gamma", 2.0),
+                "alpha": at.take("alpha", 0.5),
+            }
             at.only("use_sigmoid", True)
             return "focal", node, None
         case "LovaszLoss":
@@ -113,7 +117,11 @@ def of_loss(at: Settings, remarks: list[str]) -> tuple[str, Node, Node | None]:
             return "lovasz", node, None
         case "TverskyLoss":
             at.skip("ignore_index")
-            node |= {"_target_": "seglit.losses.TverskyLoss", "alpha": at.take("alpha", 0.3), "beta": at.take("beta", 0.7)}
+            node |= {
+                "_target_": "seglit.losses.TverskyLoss",
+                "alpha": at.take("alpha", 0.3),
+                "beta": at.take("beta", 0.7),
+            }
             node["smooth"] = at.take("smooth", 1.0)
             return "tversky", node, None
     raise at.unsupported("type", "has no equal")

@@ -1,4 +1,4 @@
-"""`custom_keys` of MMSegmentation, which name parameters as they are called there, for the names that they have here."""
+"""`custom_keys` of MMSegmentation, which name parameters as they are called there, for the names here."""
 
 import itertools
 import re
@@ -67,8 +67,7 @@ def original(place: Place, ours: list[str]) -> Iterator[tuple[str, str]]:
         if len(digits) ** places > MOST_NAMES:
             raise UnsupportedError(f"the names of {kind} are too many to be matched")
         for values in itertools.product(digits, repeat=places):
-            parts = iter(values)
-            name = re.sub("#", lambda _: str(next(parts)), template)
+            name = template.replace("#", "{}").format(*values)
             try:
                 renamed = place.part.renamed({name: torch.empty(0, device="meta")})
             except (LookupError, ValueError, RuntimeError):
@@ -92,7 +91,8 @@ def keys_for(selected: set[str], names: list[str], key: str) -> list[str]:
                 piece = "".join(words[begin:end])
                 if piece not in covers and not any(piece in other for other in others):
                     covers[piece] = frozenset(one for one in selected if piece in one)
-    chosen, left = [], set(selected)
+    chosen: list[str] = []
+    left = set(selected)
     while left and covers and len(chosen) < MOST_KEYS:
         best = max(covers, key=lambda piece: (len(covers[piece] & left), -len(piece), piece))
         if not covers[best] & left:

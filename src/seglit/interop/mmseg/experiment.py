@@ -32,7 +32,7 @@ DATA = {
 OPTIMIZERS = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 RULES = ("norm_decay_mult", "bias_lr_mult", "bias_decay_mult", "dwconv_decay_mult", "flat_decay_mult")
-USUAL = {
+USUAL: dict[str, dict[str, Any]] = {
     "LoadImageFromFile": {},
     "LoadAnnotations": {},
     "RandomResize": {"ratio_range": (0.5, 2.0)},
@@ -91,7 +91,9 @@ def experiment(config: ConfigFile, compat: str | None = None) -> Experiment:
         raise UnsupportedError("model: there is none")
     settings = {key: value for key, value in values["model"].items() if key != "data_preprocessor"}
     made = Experiment(network(settings))
-    made.missing += [key for key in made.network.settings.untaken() if not key.startswith(("model.train_cfg", "model.test_cfg"))]
+    made.missing += [
+        key for key in made.network.settings.untaken() if not key.startswith(("model.train_cfg", "model.test_cfg"))
+    ]
     data(values, config.path.stem, made)
     model(values, made, compat)
     optimizer(values, made)
@@ -99,7 +101,9 @@ def experiment(config: ConfigFile, compat: str | None = None) -> Experiment:
     run(values, made)
     for key in ("pretrained", "load_from"):
         if values["model"].get(key) or values.get(key):
-            made.missing.append(f"{key}={str(values['model'].get(key) or values.get(key))[:80]}: weights are not loaded")
+            made.missing.append(
+                f"{key}={str(values['model'].get(key) or values.get(key))[:80]}: weights are not loaded"
+            )
     return made
 
 
@@ -136,7 +140,7 @@ def data(values: Mapping[str, Any], stem: str, made: Experiment) -> None:
             made.missing.append(f"train_pipeline.{step.get('type')}: say it in data.train_transforms")
             continue
         for key, value in usual.items():
-            if key in step and step[key] != value and tuple([step[key]]) != (value,):
+            if key in step and step[key] != value:
                 made.missing.append(f"train_pipeline.{step['type']}.{key}={step[key]}: here it is {value}")
         if step["type"] == "LoadAnnotations":
             zero = bool(step.get("reduce_zero_label", found.get("reduce_zero_label", False)))
@@ -182,7 +186,10 @@ def model(values: Mapping[str, Any], made: Experiment, compat: str | None) -> No
         match, changes = nearest
         made.defaults["/model"] = match
         files = shipped.choices(match)
-        criteria = [files["criterion"], *(name for name in shipped.names("model/criterion") if name != files["criterion"])]
+        criteria = [
+            files["criterion"],
+            *(name for name in shipped.names("model/criterion") if name != files["criterion"]),
+        ]
         for name in criteria:
             change = shipped.difference(shipped.resolved("model/criterion", name), losses)
             if change is not None:
@@ -416,6 +423,6 @@ def run(values: Mapping[str, Any], made: Experiment) -> None:
             made.set("callbacks.ema.decay", round(1 - hook.get("momentum", 0.0002), 10))
         else:
             made.missing.append(f"custom_hooks.{hook.get('type')}")
-    metrics = str((values.get("val_evaluator") or values.get("evaluation") or {}))
+    metrics = str(values.get("val_evaluator") or values.get("evaluation") or {})
     if "mDice" in metrics and "mIoU" not in metrics:
         made.set("callbacks.checkpoint.monitor", "val/mdice")

@@ -13,10 +13,39 @@ from seglit.interop.mmseg.config_file import ConfigFile
 
 NAMES = Path(__file__).with_name("names.json")
 RUNNER = frozenset(
-    "model train_dataloader val_dataloader test_dataloader train_cfg val_cfg test_cfg val_evaluator test_evaluator "
-    "optim_wrapper param_scheduler auto_scale_lr default_hooks custom_hooks custom_imports data_preprocessor load_from "
-    "resume launcher env_cfg log_processor log_level visualizer default_scope randomness experiment_name cfg work_dir "
-    "tta_model tta_pipeline vis_backends".split()
+    [
+        "model",
+        "train_dataloader",
+        "val_dataloader",
+        "test_dataloader",
+        "train_cfg",
+        "val_cfg",
+        "test_cfg",
+        "val_evaluator",
+        "test_evaluator",
+        "optim_wrapper",
+        "param_scheduler",
+        "auto_scale_lr",
+        "default_hooks",
+        "custom_hooks",
+        "custom_imports",
+        "data_preprocessor",
+        "load_from",
+        "resume",
+        "launcher",
+        "env_cfg",
+        "log_processor",
+        "log_level",
+        "visualizer",
+        "default_scope",
+        "randomness",
+        "experiment_name",
+        "cfg",
+        "work_dir",
+        "tta_model",
+        "tta_pipeline",
+        "vis_backends",
+    ]
 )
 """The keys of a 1.x configuration that something reads."""
 OLD = {
@@ -240,9 +269,10 @@ def names(config: ConfigFile) -> Iterator[Finding]:
     def finding(word: str, what: str) -> Finding:
         return Finding("name", f"file name, {word!r}", what, mend)
 
-    if (found := re.search(r"(?<![a-z0-9])(\d+)k(?![a-z0-9])", stem)) and (steps := iterations(values)):
-        if int(found[1]) * 1000 != steps:
-            yield finding(found[0], f"the training has {steps} iterations")
+    steps = iterations(values)
+    found = re.search(r"(?<![a-z0-9])(\d+)k(?![a-z0-9])", stem)
+    if found and steps and int(found[1]) * 1000 != steps:
+        yield finding(found[0], f"the training has {steps} iterations")
     if found := re.search(r"\d+xb(\d+)", stem):
         batch = (values.get("train_dataloader") or {}).get("batch_size")
         if batch is not None and batch != int(found[1]):
@@ -253,9 +283,9 @@ def names(config: ConfigFile) -> Iterator[Finding]:
         yield finding("x".join(map(str, sizes[-1])), f"the crops are {crop[0]} x {crop[1]}")
     kind = str(training_set(values).get("type"))
     said = [word for word in DATA_WORDS if re.search(rf"(?<![a-z]){word}", stem)]
-    if said and kind != "None" and kind != "DSDLSegDataset":
-        if not any(DATA_WORDS[word].lower() in kind.lower() for word in said):
-            yield finding(said[0], f"the data set is a {kind}")
+    fits = any(DATA_WORDS[word].lower() in kind.lower() for word in said)
+    if said and not fits and kind not in ("None", "DSDLSegDataset"):
+        yield finding(said[0], f"the data set is a {kind}")
     words = set(re.split(r"[-_.]", stem))
     kinds = {loss.get("type") for _, head in heads(values) for loss in losses_of(head)}
     sampled = any("OHEM" in str((head.get("sampler") or {}).get("type")) for _, head in heads(values))
@@ -273,9 +303,9 @@ def names(config: ConfigFile) -> Iterator[Finding]:
             yield finding(word, f"the optimizer is {optimizer}")
     backbone = (values.get("model") or {}).get("backbone") or {}
     if backbone.get("type") in ("ResNet", "ResNetV1c", "ResNetV1d", "ResNeSt"):
-        if (found := re.search(r"(?<![a-z0-9])[rs](18|50|101)b?(?![a-z0-9])", stem)) and backbone.get("depth"):
-            if int(found[1]) != backbone["depth"]:
-                yield finding(found[0], f"the backbone has depth={backbone['depth']}")
+        depth = re.search(r"(?<![a-z0-9])[rs](18|50|101)b?(?![a-z0-9])", stem)
+        if depth and int(depth[1]) != backbone.get("depth", int(depth[1])):
+            yield finding(depth[0], f"the backbone has depth={backbone['depth']}")
         strides = [*backbone.get("strides", (1, 2, 2, 2))]
         if found := re.search(r"(?<![a-z0-9])d(8|16|32)(?![a-z0-9])", stem):
             stride = 4
@@ -302,11 +332,11 @@ def losses(config: ConfigFile) -> Iterator[Finding]:
         for loss in losses_of(head):
             kind = loss.get("type")
             plain = kind == "CrossEntropyLoss" and not loss.get("use_sigmoid") and not loss.get("use_mask")
-            if plain and loss.get("class_weight") and isinstance(classes, int) and not is_old(values):
-                if not -classes <= ignored < classes:
-                    what = f"1.x looks the weight of void pixels up, and stops at the first label {ignored}: IndexError"
-                    mend = "here void pixels have no weight, and nothing stops"
-                    yield Finding("crash", f"{place}.loss_decode.class_weight", what, mend)
+            weighted = plain and loss.get("class_weight") and not is_old(values)
+            if weighted and isinstance(classes, int) and not -classes <= ignored < classes:
+                what = f"1.x looks the weight of void pixels up, and stops at the first label {ignored}: IndexError"
+                mend = "here void pixels have no weight, and nothing stops"
+                yield Finding("crash", f"{place}.loss_decode.class_weight", what, mend)
             if kind == "DiceLoss" and loss.get("use_sigmoid", True) and not is_old(values) and classes != 1:
                 softmax = any(one.get("type") == "CrossEntropyLoss" for one in losses_of(head))
                 if softmax and not any(one.get("use_sigmoid") for one in losses_of(head) if one is not loss):

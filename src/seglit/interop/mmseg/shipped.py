@@ -89,7 +89,9 @@ def terse(node: Any) -> Any:
     defaults = effective({"_target_": node["_target_"]}) if "_target_" in node else {}
     kept = {key: terse(value) for key, value in node.items() if key == "_target_" or key not in defaults}
     kept |= {
-        key: terse(value) for key, value in node.items() if key in defaults and key not in kept and value != defaults[key]
+        key: terse(value)
+        for key, value in node.items()
+        if key in defaults and key not in kept and value != defaults[key]
     }
     return {"_target_": kept["_target_"], **kept} if "_target_" in kept else kept
 
