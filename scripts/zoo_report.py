@@ -57,9 +57,10 @@ def configurations(environment: Path) -> Path:
     return folder / "mmseg" / ".mim" / "configs"
 
 
-def paths(folder: Path) -> list[Path]:
-    """All configurations that are no base of others."""
-    return [path for path in sorted(folder.rglob("*.py")) if "_base_" not in path.relative_to(folder).parts]
+def paths(folder: Path, words: list[str]) -> list[Path]:
+    """The configurations that are no base of others, with one of the words in their path if there are any."""
+    found = [path for path in sorted(folder.rglob("*.py")) if "_base_" not in path.relative_to(folder).parts]
+    return [path for path in found if not words or any(word in str(path.relative_to(folder)) for word in words)]
 
 
 def imported(path: Path, name: str, scratch: Path) -> Entry:
@@ -118,7 +119,7 @@ def compared(path: Path) -> str:
     return f"shapes differ, as of {other[0]}" if other else "equal"
 
 
-def among_peers(folder: Path) -> None:
+def among_peers(folder: Path, words: list[str]) -> None:
     """Print the comparison of every configuration with its original, as JSON lines."""
     warnings.simplefilter("ignore")
     sys.modules["mmcv._ext"] = peers.Placeholders("mmcv._ext")
@@ -126,7 +127,7 @@ def among_peers(folder: Path) -> None:
     from mmseg.utils import register_all_modules
 
     register_all_modules()
-    for path in paths(folder):
+    for path in paths(folder, words):
         try:
             result = compared(path)
         except Exception as error:
@@ -200,19 +201,17 @@ def main() -> None:
         peers.prepared(options.environment)
     folder = configurations(options.environment)
     if options.among_peers:
-        among_peers(folder)
+        among_peers(folder, options.words)
         return
     originals: dict[str, Any] = {}
     if options.originals:
-        command = ["zoo_report.py", "--among-peers", "--environment", str(options.environment)]
+        command = ["zoo_report.py", *options.words, "--among-peers", "--environment", str(options.environment)]
         result = peers.run(options.environment, *command, stdout=subprocess.PIPE)
         originals = dict(json.loads(line) for line in result.stdout.splitlines() if line.startswith("["))
     entries = []
     with tempfile.TemporaryDirectory() as scratch:
-        for path in paths(folder):
+        for path in paths(folder, options.words):
             name = str(path.relative_to(folder))
-            if options.words and not any(word in name for word in options.words):
-                continue
             try:
                 entry = imported(path, name, Path(scratch))
             except Exception as error:

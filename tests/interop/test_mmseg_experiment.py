@@ -92,7 +92,8 @@ def test_both_releases_of_a_recipe_say_what_differs_from_a_model(tmp_path, recip
 
 def test_what_differs_from_the_nearest_model(tmp_path):
     text = UNET + NEW
-    text += "model['decode_head'].update(align_corners=True, sampler=dict(type='OHEMPixelSampler', thresh=0.7, min_kept=100))\n"
+    text += "hard = dict(type='OHEMPixelSampler', thresh=0.7, min_kept=100)\n"
+    text += "model['decode_head'].update(align_corners=True, sampler=hard)\n"
     text += "model['decode_head']['loss_decode'].update(avg_non_ignore=True)\n"
     text += "optim_wrapper['clip_grad'] = dict(max_norm=1)\noptim_wrapper['type'] = 'AmpOptimWrapper'\n"
     text += "param_scheduler = [dict(type='LinearLR', start_factor=0.1, end=100, by_epoch=False),"
