@@ -65,7 +65,6 @@ def paths(folder: Path, words: list[str]) -> list[Path]:
 
 def imported(path: Path, name: str, scratch: Path) -> Entry:
     """Import a configuration, compose what came out, and build it."""
-    import torch
     from hydra.utils import instantiate
 
     from seglit.check import check
@@ -75,6 +74,7 @@ def imported(path: Path, name: str, scratch: Path) -> Entry:
     from seglit.interop.mmseg.experiment import experiment
     from seglit.interop.mmseg.faults import findings
     from seglit.interop.mmseg.settings import UnsupportedError
+    from seglit.interop.mmseg.shipped import without_memory
 
     entry = Entry(name)
     try:
@@ -90,10 +90,9 @@ def imported(path: Path, name: str, scratch: Path) -> Entry:
     root = ["data.root=x"] if made.defaults["/data"] == "folder" else []
     cfg = compose(["+experiment=imported", "output_dir=x", "name=x", *root], scratch)
     check(cfg)
-    with torch.device("meta"):
-        net = instantiate(cfg.model.net, _convert_="all")
-        instantiate(cfg.model.criterion, _convert_="all")
-        shapes = {key: value.shape for key, value in made.network.build().state_dict().items()}
+    instantiate(cfg.model.criterion, _convert_="all")
+    net = without_memory(lambda: instantiate(cfg.model.net, _convert_="all"))
+    shapes = {key: value.shape for key, value in without_memory(made.network.build).state_dict().items()}
     if {key: value.shape for key, value in net.state_dict().items()} != shapes:
         raise AssertionError("the experiment makes another network than was translated")
     return entry

@@ -165,6 +165,7 @@ def test_custom_keys_select_the_same_parameters_by_our_names():
         ("models = dict(decode_head=dict(channels=1))", "dead key", "models"),
         ("runner = dict(max_iters=1)", "dead key", "runner"),
         ("crop_size = (32, 32)", "dead key", "crop_size"),
+        ("train_cfg = dict(type='IterBasedTrainLoop', max_iters=40000)", "dead key", "train_cfg"),
         ("train_cfg['max_iters'] = 80000", "schedule", "param_scheduler"),
         ("train_cfg['max_iters'] = 80000", "name", "file name, '40k'"),
         ("train_dataloader['batch_size'] = 2", "name", "file name, '4xb4'"),

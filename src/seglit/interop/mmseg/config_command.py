@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Import one configuration; 0 if the experiment was made, 2 if not."""
+    from hydra.errors import InstantiationException
+
     from seglit.interop.mmseg.config_file import ConfigFileError, read
     from seglit.interop.mmseg.experiment import experiment
     from seglit.interop.mmseg.faults import findings
@@ -48,6 +50,9 @@ def run(options: argparse.Namespace) -> int:
             write_text(options.output, text)
     except (ConfigFileError, OSError) as error:
         print(f"seglit-import: {error}", file=sys.stderr)
+        return 2
+    except InstantiationException as error:
+        print(f"seglit-import: {options.config}: {' '.join(str(error.__cause__ or error).split())}", file=sys.stderr)
         return 2
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         # A value of another kind than MMSegmentation takes there, such as a number in the place of a dictionary.

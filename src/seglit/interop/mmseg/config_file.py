@@ -62,12 +62,14 @@ class ConfigFile:
         values: Its keys, merged with those of its bases.
         own: The keys that it assigns itself.
         used: The names that it or a base makes use of in other values.
+        lost: Where a name got a value that nothing read before it got another: file, line and name.
     """
 
     path: Path
     values: dict[str, Any]
     own: frozenset[str]
     used: frozenset[str]
+    lost: tuple[tuple[Path, int, str], ...] = ()
 
 
 def read(path: Path) -> ConfigFile:
@@ -85,7 +87,7 @@ def read(path: Path) -> ConfigFile:
     except (RecursionError, MemoryError):
         raise ConfigFileError(f"{path}: is nested too deeply") from None
     shown = {key: value for key, value in values.items() if not key.startswith("__")}
-    return ConfigFile(path, shown, frozenset(reader.own), frozenset(reader.used))
+    return ConfigFile(path, shown, frozenset(reader.own), frozenset(reader.used), tuple(reader.lost))
 
 
 class Reader:
@@ -96,6 +98,7 @@ class Reader:
         self.steps = 0
         self.own: set[str] = set()
         self.used: set[str] = set()
+        self.lost: list[tuple[Path, int, str]] = []
 
     def file(self, path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         """The merged keys of a file."""
@@ -211,6 +214,7 @@ class Evaluator:
         self.path = path
         self.bases = bases
         self.names: dict[str, Any] = {}
+        self.unread: dict[str, int] = {}
 
     def refuse(self, node: ast.AST, what: str) -> NoReturn:
         """Refuse a part of the file."""
@@ -232,7 +236,11 @@ class Evaluator:
     def assign(self, target: ast.expr, value: Any) -> None:
         """Put a value at a name or into a dictionary or list."""
         if isinstance(target, ast.Name):
+            same = self.names.get(target.id) is value
             self.names[target.id] = value
+            if target.id in self.unread and not same:
+                self.reader.lost.append((self.path, self.unread[target.id], target.id))
+            self.unread[target.id] = target.lineno
         elif isinstance(target, ast.Subscript) and not isinstance(target.slice, ast.Slice):
             container, key = self.value(target.value), self.key(target.slice)
             if not isinstance(container, dict | list):
@@ -298,6 +306,7 @@ class Evaluator:
         if node.id not in self.names:
             self.refuse(node, f"{node.id} has no value")
         self.reader.used.add(node.id)
+        self.unread.pop(node.id, None)
         return self.names[node.id]
 
     def of_attribute(self, node: ast.Attribute) -> Any:

@@ -10,6 +10,7 @@ import torch
 from seglit.interop.mmseg.faults import templates
 from seglit.interop.mmseg.network import Network, Place
 from seglit.interop.mmseg.settings import UnsupportedError
+from seglit.interop.mmseg.shipped import without_memory
 
 MOST_NAMES = 300_000
 MOST_KEYS = 40
@@ -18,8 +19,7 @@ MULTIPLIERS = ("lr_mult", "decay_mult")
 
 def translated(network: Network, given: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Keys that give each parameter here the multipliers that it has there, and what could not be done, by key."""
-    with torch.device("meta"):
-        ours = [name for name, _ in network.build().named_parameters()]
+    ours = [name for name, _ in without_memory(network.build).named_parameters()]
     problems: list[str] = []
     theirs: dict[str, str] = {}
     for place in network.places:

@@ -128,6 +128,9 @@ def dead_keys(config: ConfigFile) -> Iterator[Finding]:
             if given != values["optimizer"]:
                 mend = "write optim_wrapper = dict(optimizer=optimizer)"
                 yield Finding("dead key", "optimizer", "is not the one in optim_wrapper, which is used", mend)
+    for path, line, key in config.lost:
+        what = f"is lost, as {path.name} gives {key} again further down"
+        yield Finding("dead key", f"{path.name}:{line}, {key}", what, "write it once")
     for key in sorted(values.keys() - known - config.used - OLD.keys()):
         near = difflib.get_close_matches(key, known & values.keys(), n=1, cutoff=0.88)
         if near and isinstance(values[key], dict | list | tuple) and key != "optimizer":

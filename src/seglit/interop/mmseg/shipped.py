@@ -1,13 +1,15 @@
 """The configurations that seglit comes with, read without Hydra, to say only what differs from them."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
 from seglit.config import conf_dir
+
+Made = TypeVar("Made")
 
 
 def names(group: str) -> list[str]:
@@ -151,14 +153,26 @@ def leaves(node: Any) -> int:
 
 def features(net: Mapping[str, Any]) -> tuple[Any, ...]:
     """What the heads of a network get: the specs of the maps of its neck or backbone."""
-    import torch
     from hydra.utils import instantiate
 
-    with torch.device("meta"):
+    def made() -> tuple[Any, ...]:
         backbone = instantiate(net["backbone"], _convert_="all")
         if "neck" not in net:
             return tuple(backbone.feature_specs)
         return tuple(instantiate(net["neck"], _convert_="all")(backbone.feature_specs).feature_specs)
+
+    return without_memory(made)
+
+
+def without_memory(make: Callable[[], Made]) -> Made:
+    """What `make` makes, its parameters with shapes alone where that can be done."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return make()
+    except (RuntimeError, NotImplementedError):
+        return make()
 
 
 def _plain(net: Mapping[str, Any], specs: tuple[Any, ...]) -> dict[str, Any]:
