@@ -203,7 +203,15 @@ def test_the_command(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "text", ["import os", "x = 1", "model = dict(type='X')", "model = dict(type='EncoderDecoder', backbone=3)"]
+    "text",
+    [
+        "import os",
+        "x = 1",
+        "model = dict(type='X')",
+        "model = dict(type='EncoderDecoder', backbone=3)",
+        UNET.replace("num_stages=5", "num_stages=-1") + NEW,
+    ],
+    ids=["import", "no model", "type", "number", "constructor"],
 )
 def test_the_command_refuses_in_one_line(tmp_path, capsys, text):
     assert run("config", str(config(tmp_path, text))) == 2
