@@ -30,6 +30,7 @@ GROUPS = {
     "model/net/backbone": "`model/net/backbone=NAME`.",
     "model/net/decode_head": "`model/net/decode_head=NAME`.",
     "model/net/auxiliary_heads": "`model/net/auxiliary_heads=NAME`.",
+    "model/net/neck": "`model/net/neck=NAME` where the model has a neck, else with + before it.",
     "model/criterion": "Losses of the heads: `model/criterion=NAME`.",
     "model/optimizer": "`model/optimizer=NAME`.",
     "model/scheduler": "`model/scheduler=NAME`.",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from seglit.blocks import GroupNorm, conv_norm_relu, convolution
+from seglit.blocks import GroupNorm, conv_norm, conv_norm_relu, convolution, separable_conv
 
 
 @settings(max_examples=50, deadline=None)
@@ -53,6 +53,25 @@ def test_a_block_is_convolution_then_norm_then_relu():
     x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
     assert_close(block(x), nn.functional.instance_norm(block.conv(x)).clamp(min=0))
     assert [name for name, _ in block.named_parameters()] == ["conv.weight"]
+
+
+def test_conv_norm_leaves_out_the_relu():
+    block = conv_norm(4, 6, 3, groups=2, norm=nn.InstanceNorm2d).double()
+    x = torch.randn(2, 4, 5, 6, dtype=torch.float64)
+    assert_close(block(x), nn.functional.instance_norm(block.conv(x)))
+    assert block.conv.weight.shape == (6, 2, 3, 3)
+
+
+def test_a_separable_convolution_mixes_space_then_channels():
+    block = separable_conv(3, 5, 3, dilation=2, norm=nn.InstanceNorm2d).double().eval()
+    x = torch.randn(1, 3, 9, 9, dtype=torch.float64)
+    changed = x.clone()
+    changed[:, 1] += torch.randn(9, 9, dtype=torch.float64)
+    moved = (block.depthwise(changed) - block.depthwise(x)).abs().amax(dim=(0, 2, 3)) > 0
+    assert moved.tolist() == [False, True, False]
+    assert block.pointwise.conv.kernel_size == (1, 1)
+    assert block(x).shape == (1, 5, 9, 9)
+    assert separable_conv(3, 5, 3, stride=2)(x.float()).shape == (1, 5, 5, 5)
 
 
 def test_group_norm_does_not_mix_images():

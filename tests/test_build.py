@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from seglit.build import build
@@ -81,3 +82,16 @@ def test_auxiliary_heads_have_any_names(overrides: list[str]) -> None:
     first, second = str(caught.value).splitlines()
     assert first.startswith("model.criterion.aux3: the net has no such head; did you mean 'aux")
     assert second.startswith("model.criterion.aux2: is missing")
+
+
+def test_further_logits_of_a_head_have_their_criteria(overrides: list[str]) -> None:
+    cfg = compose([*overrides, "model/net/decode_head=da", "model/criterion=ce_danet"])
+    check(cfg)
+    module = build(cfg).module
+    terms = {"decode.loss_ce", "decode_pam.loss_ce", "decode_cam.loss_ce", "aux.loss_ce"}
+    assert terms <= set(module.criterion(module(torch.zeros(2, 3, 32, 32)), torch.zeros(2, 32, 32).long()))
+    del cfg.model.criterion.decode_cam
+    with pytest.raises(
+        ConfigError, match=r"^model\.criterion\.decode_cam: is missing; a head of the net gives further"
+    ):
+        check(cfg)

@@ -24,6 +24,11 @@ MISTAKES = [
         "+model.criterion.decode.sampler={_target_: seglit.losses.OHEMPixelSampler}",
         "sampler.min_kept: 100000, but a crop has 160 x 160 pixels, so that all are kept",
     ),
+    (
+        "model.criterion.decode.sampler="
+        "{_target_: seglit.losses.OHEMPixelSampler, min_kept: 1000000, per_image: false}",
+        "sampler.min_kept: 1000000, but 8 crops have 160 x 160 pixels",
+    ),
     ("model.optimizer.lrr=1", "model.optimizer.lrr: no such key; did you mean 'lr'?"),
     ("+model.optimizer.lrr=1", "model.optimizer.lrr: torch.optim.AdamW takes no such argument; did you mean 'lr'?"),
     ("+seeed=1", "seeed: no such key; did you mean 'seed'?"),
@@ -176,9 +181,23 @@ def shipped(group: str) -> list[str]:
     return names
 
 
+FITTING = {
+    "ce_coarse": ["model=ocrnet_hr18s"],
+    "ce_danet": ["model=danet_r50-d8"],
+    "ce_decode": ["model/net/auxiliary_heads=none"],
+    "bisenetv1": ["model/net/auxiliary_heads=bisenetv1"],
+    "bisenetv2": ["model/net/auxiliary_heads=bisenetv2"],
+    "ddrnet": ["model/net/auxiliary_heads=ddrnet_23"],
+    "fast_scnn": ["model/net/auxiliary_heads=fast_scnn"],
+    "pidnet": ["model/net/auxiliary_heads=pidnet-s"],
+    "stdc": ["model/net/auxiliary_heads=stdc"],
+}
+"""Criteria of other heads than the default model's, and what has them."""
+
+
 def groups() -> list[list[str]]:
     runs = [[f"model={name}"] for name in shipped("model")]
-    runs += [[f"model/criterion={name}"] for name in shipped("model/criterion")]
+    runs += [[*FITTING.get(name, []), f"model/criterion={name}"] for name in shipped("model/criterion")]
     runs += [[f"model/optimizer={name}"] for name in shipped("model/optimizer")]
     runs += [[f"model/scheduler={name}"] for name in shipped("model/scheduler") if name != "step"]
     runs += [["model/scheduler=step", "model.scheduler.milestones=[0.5]"]]

@@ -14,6 +14,8 @@ from seglit.config import ConfigError, compose, conf_dir
 FILES = sorted(path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml"))
 BASE = ["name=x", "output_dir=x"]
 OVERLAYS = ("experiment", "tricks", "debug", "sweep")
+ADDED = (*OVERLAYS, "model/net/neck")
+"""Groups that the default configuration chooses nothing from."""
 NAMED_BY_THE_USER = ("callbacks", "logger", "data/train_transforms")
 """Groups whose files hold names of the user's choice at their top."""
 NAMES_BELOW = ("losses", "custom_keys", "params")
@@ -23,7 +25,20 @@ FILLED_IN = {
     "model/scheduler/step.yaml": ["model.scheduler.milestones=[0.5]"],
     # What an overlay of these adds to is there in the model of the default.
     "model/net/auxiliary_heads/none.yaml": ["~model.criterion.aux"],
+    "model/criterion/ce_danet.yaml": ["model/net/decode_head=da"],
+    "model/net/decode_head/da.yaml": ["model/criterion=ce_danet"],
 }
+for criterion, heads in {
+    "bisenetv1": ["bisenetv1"],
+    "bisenetv2": ["bisenetv2"],
+    "ddrnet": ["ddrnet_23", "ddrnet_23-slim"],
+    "fast_scnn": ["fast_scnn"],
+    "pidnet": ["pidnet-l", "pidnet-m", "pidnet-s"],
+    "stdc": ["stdc"],
+}.items():
+    FILLED_IN[f"model/criterion/{criterion}.yaml"] = [f"model/net/auxiliary_heads={heads[0]}"]
+    for name in heads:
+        FILLED_IN[f"model/net/auxiliary_heads/{name}.yaml"] = [f"model/criterion={criterion}"]
 
 
 def chosen(file: str) -> list[str]:
@@ -32,7 +47,7 @@ def chosen(file: str) -> list[str]:
     more = FILLED_IN.get(file, [])
     if not group or stem.startswith("_"):
         return [*BASE, *more]
-    return [*BASE, f"+{group}={stem}" if group in OVERLAYS else f"{group}={stem}", *more]
+    return [*BASE, f"+{group}={stem}" if group in ADDED else f"{group}={stem}", *more]
 
 
 def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -6,15 +6,18 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from seglit.backbones import ResNet, TimmBackbone, UNet
+from seglit.backbones import HRNet, MobileNetV2, MobileNetV3, ResNet, TimmBackbone, UNet
 from seglit.features import FeatureSpec
-from seglit.heads import FCNHead, PSPHead
+from seglit.heads import ASPPHead, DAHead, DepthwiseSeparableASPPHead, FCNHead, LRASPPHead, OCRHead, PSPHead
 from seglit.segmentor import Segmentor
 
 BACKBONES = {
+    "hrnet": partial(HRNet, width=4, num_modules=(1, 1, 1), num_blocks=1),
+    "mobilenet_v2": partial(MobileNetV2, widen_factor=0.1),
     "resnet18": partial(ResNet, 18, base_channels=8, stem_channels=8),
     "resnet18-v1d-d16": partial(ResNet, 18, variant="v1d", output_stride=16, base_channels=8, stem_channels=8),
     "resnet50-v1b-d32": partial(ResNet, 50, variant="v1b", output_stride=32, base_channels=4, stem_channels=4),
+    "resnest50-d32": partial(ResNet, 50, variant="resnest", output_stride=32, base_channels=4, stem_channels=4),
     "unet": partial(UNet, base_channels=2),
     "unet-shallow": partial(UNet, base_channels=4, num_stages=3, encoder_convs=1, decoder_convs=1),
     "timm-resnet18": partial(TimmBackbone, "resnet18", output_stride=8, out_indices=(1, 2, 3, 4)),
@@ -24,13 +27,15 @@ HEADS = {
     "fcn": partial(FCNHead, num_classes=3, channels=8),
     "fcn-plain": partial(FCNHead, num_classes=3, channels=8, num_convs=1, concat_input=False),
     "psp": partial(PSPHead, num_classes=3, channels=8),
+    "aspp": partial(ASPPHead, num_classes=3, channels=8, dilations=(1, 2, 3)),
+    "aspp-separable": partial(DepthwiseSeparableASPPHead, num_classes=3, channels=8, dilations=(1, 2), skip_channels=4),
 }
 AUXILIARY = partial(FCNHead, num_classes=3, channels=4, num_convs=1, concat_input=False)
 
 
 def reading(backbone: str, head: partial) -> partial:
-    """The head at the map that depends on the whole backbone: a U-Net's first, others' last."""
-    return partial(head, in_index=0 if backbone.startswith("unet") else -1)
+    """The head at the maps that depend on the whole backbone: a U-Net's first, all of an HRNet's, others' last."""
+    return partial(head, in_index={"unet": 0, "hrnet": (0, 1, 2, 3)}.get(backbone.split("-")[0], -1))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97)])
@@ -117,6 +122,22 @@ def test_heads_go_by_the_names_of_their_outputs():
     assert [head.stride for head in net.heads.values()] == [4, 4, 2]
 
 
+def test_a_head_may_give_further_logits_in_training():
+    head = partial(DAHead, num_classes=3, channels=8)
+    net = Segmentor(StubBackbone(), head, {"aux": partial(head, in_index=0)})
+    image = torch.randn(2, 3, 8, 8)
+    names = ["decode", "decode_pam", "decode_cam", "aux", "aux_pam", "aux_cam"]
+    assert list(net.heads) == names
+    assert sorted(net.train()(image)) == sorted(names)
+    assert net.heads["decode_cam"] is net.decode_head
+    assert list(net.eval()(image)) == ["decode"]
+
+
+def test_an_auxiliary_head_has_not_the_name_of_further_logits():
+    with pytest.raises(ValueError, match="cannot be called 'decode_pam', as DAHead gives further logits of that name"):
+        Segmentor(StubBackbone(), partial(DAHead, num_classes=3), {"decode_pam": AUXILIARY})
+
+
 def test_without_auxiliary_heads_training_gives_the_decode_head_alone():
     for none in (None, {}):
         assert list(Segmentor(StubBackbone(), AUXILIARY, none).train()(torch.zeros(1, 3, 8, 8))) == ["decode"]
@@ -151,6 +172,64 @@ NAMES = {
         backbone.decoder.N.convs.N.conv backbone.decoder.N.convs.N.norm
         decode_head.pools.N.conv decode_head.pools.N.norm
         decode_head.bottleneck.conv decode_head.bottleneck.norm decode_head.classifier
+        """,
+    ),
+    "hrnet": (
+        lambda: Segmentor(BACKBONES["hrnet"](), partial(OCRHead, num_classes=3), {"coarse": AUXILIARY}),
+        """
+        backbone.stem.N.conv backbone.stem.N.norm
+        backbone.layerN.N.convN backbone.layerN.N.normN
+        backbone.layerN.N.downsample.conv backbone.layerN.N.downsample.norm
+        backbone.narrow.conv backbone.narrow.norm backbone.deepen.N.conv backbone.deepen.N.norm
+        backbone.stages.N.N.branches.N.N.convN backbone.stages.N.N.branches.N.N.normN
+        backbone.stages.N.N.fusions.N.paths.N.conv backbone.stages.N.N.fusions.N.paths.N.norm
+        backbone.stages.N.N.fusions.N.paths.N.N.conv backbone.stages.N.N.fusions.N.paths.N.N.norm
+        decode_head.pixels.conv decode_head.pixels.norm
+        decode_head.query.N.conv decode_head.query.N.norm decode_head.key.N.conv decode_head.key.N.norm
+        decode_head.value.conv decode_head.value.norm decode_head.context.conv decode_head.context.norm
+        decode_head.fusion.conv decode_head.fusion.norm decode_head.classifier
+        auxiliary_heads.coarse.convs.N.conv auxiliary_heads.coarse.convs.N.norm auxiliary_heads.coarse.classifier
+        """,
+    ),
+    "mobilenet_v2": (
+        lambda: Segmentor(BACKBONES["mobilenet_v2"](), HEADS["aspp-separable"]),
+        """
+        backbone.stem.conv backbone.stem.norm
+        backbone.layerN.N.expand.conv backbone.layerN.N.expand.norm
+        backbone.layerN.N.depthwise.conv backbone.layerN.N.depthwise.norm
+        backbone.layerN.N.project.conv backbone.layerN.N.project.norm
+        decode_head.pyramid.average.conv decode_head.pyramid.average.norm
+        decode_head.pyramid.branches.N.conv decode_head.pyramid.branches.N.norm
+        decode_head.pyramid.branches.N.depthwise.conv decode_head.pyramid.branches.N.depthwise.norm
+        decode_head.pyramid.branches.N.pointwise.conv decode_head.pyramid.branches.N.pointwise.norm
+        decode_head.pyramid.bottleneck.conv decode_head.pyramid.bottleneck.norm
+        decode_head.skip.conv decode_head.skip.norm
+        decode_head.decoder.N.depthwise.conv decode_head.decoder.N.depthwise.norm
+        decode_head.decoder.N.pointwise.conv decode_head.decoder.N.pointwise.norm decode_head.classifier
+        """,
+    ),
+    "mobilenet_v3": (
+        lambda: Segmentor(MobileNetV3(arch="small"), partial(LRASPPHead, num_classes=3, channels=8)),
+        """
+        backbone.layers.N.conv backbone.layers.N.norm
+        backbone.layers.N.expand.conv backbone.layers.N.expand.norm
+        backbone.layers.N.depthwise.conv backbone.layers.N.depthwise.norm
+        backbone.layers.N.attention.squeeze backbone.layers.N.attention.excite
+        backbone.layers.N.project.conv backbone.layers.N.project.norm
+        decode_head.deep.conv decode_head.deep.norm decode_head.gate decode_head.mix
+        decode_head.branches.N decode_head.ups.N.conv decode_head.ups.N.norm decode_head.classifier
+        """,
+    ),
+    "resnest": (
+        lambda: Segmentor(BACKBONES["resnest50-d32"](), HEADS["aspp"]),
+        """
+        backbone.stem.N.conv backbone.stem.N.norm
+        backbone.layerN.N.convN backbone.layerN.N.normN backbone.layerN.N.convN.conv backbone.layerN.N.convN.norm
+        backbone.layerN.N.convN.squeeze backbone.layerN.N.convN.squeeze_norm backbone.layerN.N.convN.scores
+        backbone.layerN.N.downsample.conv backbone.layerN.N.downsample.norm
+        decode_head.pyramid.average.conv decode_head.pyramid.average.norm
+        decode_head.pyramid.branches.N.conv decode_head.pyramid.branches.N.norm
+        decode_head.pyramid.bottleneck.conv decode_head.pyramid.bottleneck.norm decode_head.classifier
         """,
     ),
 }

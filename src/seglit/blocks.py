@@ -10,7 +10,7 @@ NormFactory = Callable[[int], nn.Module]
 
 
 def convolution(
-    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> nn.Conv2d:
     """Convolution without bias, padded so that a side of n becomes ceil(n / stride).
 
@@ -30,10 +30,26 @@ def convolution(
         stride=stride,
         padding=kernel_size // 2 * dilation,
         dilation=dilation,
+        groups=groups,
         bias=False,
     )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
+
+
+def conv_norm(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    norm: NormFactory = nn.BatchNorm2d,
+) -> nn.Sequential:
+    """`convolution` and normalisation, as children `conv` and `norm`."""
+    conv = convolution(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
+    return nn.Sequential(OrderedDict(conv=conv, norm=norm(out_channels)))
 
 
 def conv_norm_relu(
@@ -43,11 +59,47 @@ def conv_norm_relu(
     *,
     stride: int = 1,
     dilation: int = 1,
+    groups: int = 1,
     norm: NormFactory = nn.BatchNorm2d,
 ) -> nn.Sequential:
     """`convolution`, normalisation and ReLU, as children `conv`, `norm` and `relu`."""
-    conv = convolution(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation)
+    conv = convolution(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, groups=groups)
     return nn.Sequential(OrderedDict(conv=conv, norm=norm(out_channels), relu=nn.ReLU(inplace=True)))
+
+
+def separable_conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    depthwise_relu: bool = True,
+    norm: NormFactory = nn.BatchNorm2d,
+) -> nn.Sequential:
+    """A convolution of each channel by itself, then one that mixes them (Chollet, CVPR 2017).
+
+    They are the children `depthwise` and `pointwise`, each as `conv_norm_relu` makes it; without `depthwise_relu` the
+    first is a `conv_norm`.
+    """
+    depthwise = (conv_norm_relu if depthwise_relu else conv_norm)(
+        in_channels, in_channels, kernel_size, stride=stride, dilation=dilation, groups=in_channels, norm=norm
+    )
+    pointwise = conv_norm_relu(in_channels, out_channels, 1, norm=norm)
+    return nn.Sequential(OrderedDict(depthwise=depthwise, pointwise=pointwise))
+
+
+def norm_relu_conv(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    groups: int = 1,
+    norm: NormFactory = nn.BatchNorm2d,
+) -> nn.Sequential:
+    """Normalisation, ReLU and `convolution` in this order, as children `norm`, `relu` and `conv`."""
+    conv = convolution(in_channels, out_channels, kernel_size, groups=groups)
+    return nn.Sequential(OrderedDict(norm=norm(in_channels), relu=nn.ReLU(inplace=True), conv=conv))
 
 
 class GroupNorm(nn.GroupNorm):

@@ -15,6 +15,8 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from omegaconf import DictConfig
 
+from seglit.checkpoint import resuming
+from seglit.checkpoint_io import WholeCheckpointIO
 from seglit.config import ConfigError
 from seglit.data.datamodule import SegmentationDataModule
 from seglit.module import SchedulerCallable, SegmentationModule
@@ -30,6 +32,7 @@ def hush() -> None:
         r"The '.*dataloader' does not have many workers",
         r"Experiment logs directory .* exists and is not empty",
         r"Checkpoint directory .* exists and is not empty",
+        r"The dirpath has changed from",  # what is kept of another folder, BestCheckpoint knows
         r"LightningCLI's args parameter is intended",  # the experiment's configuration is put among them
         r"You passed `Trainer\(accelerator=.cpu., precision=.16-mixed",  # refused, in words of its own
         r"`precision=16` is supported for historical reasons",
@@ -55,7 +58,7 @@ def build(cfg: DictConfig) -> Parts:
     """
     hush()
     datamodule = built(cfg.data, "data")
-    module = built(cfg.model, "model")
+    module = built(resuming(cfg).model if cfg.ckpt_path else cfg.model, "model")
     callbacks = [built(node, f"callbacks.{name}") for name, node in cfg.callbacks.items() if node is not None]
     loggers = [built(node, f"logger.{name}") for name, node in cfg.logger.items() if node is not None]
     defaults = {name: value for name, value in own_callbacks(map(type, callbacks)).items() if name not in cfg.trainer}
@@ -65,6 +68,7 @@ def build(cfg: DictConfig) -> Parts:
         callbacks=callbacks,
         logger=loggers or False,
         default_root_dir=str(cfg.output_dir),
+        **({} if cfg.trainer.get("plugins") is not None else {"plugins": [WholeCheckpointIO()]}),
         **defaults,
     )
     parts = Parts(datamodule, module, trainer)

@@ -14,12 +14,20 @@ from seglit.config import ConfigError, from_text, plain
 from seglit.segmentor import Segmentor
 
 NET = "net."
-SOURCES = {"pretrained": False, "checkpoint_path": None, "class_weight": None}
+SOURCES = {
+    "pretrained": False,
+    "checkpoint_path": None,
+    "class_weight": None,
+    "init_weights": None,
+    "new_classifiers": False,
+}
 """Arguments by which net and criterion fetch what a checkpoint has or does not need, and what they are without it."""
 
 
 def stored(path: Path) -> tuple[DictConfig, Mapping[str, Any]]:
     """The configuration in a checkpoint, not yet checked, and all that the file holds; read with torch's safe loader.
+
+    A safetensors file that `seglit-import weights` wrote of a whole segmentor is one too.
 
     Raises:
         ConfigError: names the file where it is missing or not a checkpoint of seglit.
@@ -27,7 +35,9 @@ def stored(path: Path) -> tuple[DictConfig, Mapping[str, Any]]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; give a .ckpt that seglit.train wrote")
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = (
+            imported(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except Exception as error:
         # Torch's own words advise to load it unsafely.
         kind = type(error).__name__
@@ -44,6 +54,15 @@ def stored(path: Path) -> tuple[DictConfig, Mapping[str, Any]]:
         return from_text(text), content
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def imported(path: Path) -> dict[str, Any]:
+    """What `seglit-import weights` wrote, in the form of a checkpoint."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        weights = {NET + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+        return {"state_dict": weights, "seglit": {"config": (file.metadata() or {}).get("config")}}
 
 
 def read_checkpoint(path: Path, packages: Sequence[str] = ()) -> tuple[DictConfig, dict[str, Tensor]]:
@@ -68,7 +87,14 @@ def read_checkpoint(path: Path, packages: Sequence[str] = ()) -> tuple[DictConfi
 
 
 def override(cfg: DictConfig, changes: Sequence[str], packages: Sequence[str] = ()) -> DictConfig:
-    """The configuration with `key=value` changes of keys that it has; `packages` as for `read_checkpoint`.
+    """`with_changes`, and checked; `packages` as for `read_checkpoint`."""
+    changed = with_changes(cfg, changes)
+    check(changed, trusted=False, packages=packages)
+    return changed
+
+
+def with_changes(cfg: DictConfig, changes: Sequence[str]) -> DictConfig:
+    """The configuration with `key=value` changes of keys that it has.
 
     Raises:
         ConfigError: names a key that it has not.
@@ -82,8 +108,7 @@ def override(cfg: DictConfig, changes: Sequence[str], packages: Sequence[str] = 
         try:
             changed.merge_with_dotlist([change])
         except Exception as error:
-            raise ConfigError(f"{key}: no such key in the checkpoint's configuration") from error
-    check(changed, trusted=False, packages=packages)
+            raise ConfigError(f"{key}: no such key in the stored configuration") from error
     return changed
 
 
@@ -99,6 +124,15 @@ def rebuildable(cfg: DictConfig) -> DictConfig:
         # Class weights that are numbers need no fetching, and a loss may insist on them.
         if key.startswith(("model.net.", "model.criterion.")) and name in SOURCES and not isinstance(value, list):
             OmegaConf.update(changed, key, SOURCES[name])
+    return changed
+
+
+def resuming(cfg: DictConfig) -> DictConfig:
+    """The configuration without the file that the net first started from, as a run goes on from its checkpoint."""
+    changed = cfg.copy()
+    for name in ("init_weights", "new_classifiers"):
+        if name in changed.model.net:
+            changed.model.net[name] = SOURCES[name]
     return changed
 
 

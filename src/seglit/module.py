@@ -316,7 +316,12 @@ class SegmentationModule(LightningModule):
         return self.make_optimizer(parameter_groups(self.net, learning_rate, weight_decay, **self.paramwise))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the configuration into the checkpoint, as text, so that the file alone is enough to predict."""
+        """Put the configuration into the checkpoint, as text, so that the file alone is enough to predict.
+
+        What was logged before is written first: a run that goes on from the checkpoint will not log it again.
+        """
+        for logger in self.trainer.loggers:
+            logger.save()
         checkpoint["seglit"] = {"version": __version__, "config": self.config} | self.stored_values()
 
     def stored_values(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The receipt: what a run will really do, read off the objects that will do it."""
 
+from dataclasses import asdict
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -16,8 +17,10 @@ from seglit.optim import describe_groups
 def receipt(module: SegmentationModule, datamodule: SegmentationDataModule, trainer: Trainer) -> dict[str, Any]:
     """What will run, as plain numbers and text for `receipt.json`.
 
-    Keys: `tricks` (which of the five are on), `groups` (each parameter group with its rates and the rule that made it),
-    `losses` (each loss with weight, divisor, how it is computed and whether it is trained), `schedule`, `data`, `run`.
+    Keys: `tricks` (which of the five are on), `initial` (the file that the weights start from, the parts that it gave,
+    and those that begin anew; null without one), `groups` (each parameter group with its rates and the rule that made
+    it), `losses` (each loss with weight, divisor, how it is computed and whether it is trained), `schedule`, `data`,
+    `run`.
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     optimizer = module.build_optimizer()
@@ -36,6 +39,7 @@ def receipt(module: SegmentationModule, datamodule: SegmentationDataModule, trai
             else [],
             "avg_non_ignore": [name_of(row) for row in losses if row["avg_non_ignore"]],
         },
+        "initial": None if module.net.initial is None else asdict(module.net.initial),
         "groups": groups,
         "losses": losses,
         "schedule": {
@@ -111,6 +115,9 @@ def receipt_tables(content: dict[str, Any]) -> Group:
     schedule, data, run = content["schedule"], content["data"], content["run"]
     lines = Table(show_header=False, box=None)
     lines.add_row("data", f"{data['root']}: {len(data['classes'])} classes, ignored label {data['ignore_index']}")
+    if (initial := content["initial"]) is not None:
+        anew = f"; new: {', '.join(initial['new'])}" if initial["new"] else ""
+        lines.add_row("weights", f"{', '.join(initial['loaded'])} from {initial['path']}{anew}")
     ends = f"{schedule['scheduler']} to step {schedule['total_steps']}; the run ends at {schedule['max_steps']}"
     lines.add_row("schedule", f"{schedule['optimizer']}, {ends}")
     size = f"{run['parameters']:,} parameters, {run['images_per_step']} images a step"

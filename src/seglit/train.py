@@ -1,6 +1,7 @@
 """Train a segmentor: `python -m seglit.train +experiment=... key=value`."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,13 @@ def main() -> None:
     # Hydra would print its own words and hide the error from us.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with readable_errors():
-        _composed()
+        words = sys.argv[1:]
+        if any(word.startswith("resume=") for word in words):
+            from seglit.going_on import going_on
+
+            run(going_on(words))
+        else:
+            _composed()
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
@@ -96,6 +103,10 @@ def run(cfg: DictConfig) -> float:
             from seglit.resume import refuse_changes
 
             refuse_changes(cfg, Path(cfg.ckpt_path))
+            from seglit.checkpoint import stored
+            from seglit.going_on import hide_later_curves
+
+            hide_later_curves(cfg, int(stored(Path(cfg.ckpt_path))[1]["global_step"]))
 
         import torch
         from lightning.pytorch import seed_everything
@@ -108,6 +119,7 @@ def run(cfg: DictConfig) -> float:
     refuse_ranks_in_sweeps(parts.trainer)
     prepare(cfg, parts)
     parts.trainer.fit(parts.module, datamodule=parts.datamodule, ckpt_path=cfg.ckpt_path)
+    end_if_interrupted(cfg, parts.trainer)
     best = parts.trainer.checkpoint_callback
     if cfg.test_after_fit:
         if path := getattr(best, "best_model_path", ""):
@@ -153,11 +165,33 @@ def prepare(cfg: DictConfig, parts: "Parts") -> None:
     parts.module.images_per_step = images_per_step(parts.datamodule, parts.trainer)
     if cfg.ckpt_path:
         refuse_other_values(parts.module, Path(cfg.ckpt_path))
+        go_on_with_curves(parts.trainer, Path(cfg.ckpt_path))
     if parts.trainer.is_global_zero:
         content = receipt(parts.module, parts.datamodule, parts.trainer) | {"overrides": job_overrides()}
         write_text(folder / "receipt.json", json.dumps(content, indent=2) + "\n")
         write_text(folder / "config.yaml", to_text(cfg))
     parts.module.config = checkpoint_config(cfg, parts.datamodule)
+
+
+def go_on_with_curves(trainer: "Trainer", checkpoint: Path) -> None:
+    """Take out of the table of logged numbers what the steps after the checkpoint will log again."""
+    from seglit.checkpoint import stored
+    from seglit.curves import TABLE, Curves, cut
+
+    for logger in trainer.loggers if trainer.is_global_zero else ():
+        if isinstance(logger, Curves) and (table := Path(logger.log_dir) / TABLE).is_file():
+            cut(table, int(stored(checkpoint)[1]["global_step"]))
+
+
+def end_if_interrupted(cfg: DictConfig, trainer: "Trainer") -> None:
+    """End a run that was asked to stop, with the status that tells the shell so."""
+    from seglit.callbacks import Interruption
+
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Interruption) and callback.signal is not None:
+            if trainer.is_global_zero:
+                print(f"stopped at step {trainer.global_step}; it goes on by resume={cfg.output_dir}", file=sys.stderr)
+            raise SystemExit(callback.exit_status)
 
 
 def refuse_taken(folder: Path, *, resumed: bool) -> None:
@@ -171,10 +205,7 @@ def refuse_taken(folder: Path, *, resumed: bool) -> None:
         ConfigError: names the folder and the mend.
     """
     if (folder / "receipt.json").exists() and not resumed:
-        raise ConfigError(
-            f"output_dir: {folder} holds a run; give another, or go on with that run by "
-            f"ckpt_path={folder}/checkpoints/last.ckpt"
-        )
+        raise ConfigError(f"output_dir: {folder} holds a run; give another, or go on with that run by resume={folder}")
     above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise ConfigError(f"output_dir: {folder} cannot be made, as {above} is no folder to write into; give another")

@@ -20,7 +20,7 @@ def statistics(net: nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (1, 7)])
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
-@pytest.mark.parametrize(("depth", "variant"), [(18, "v1c"), (18, "v1d"), (50, "v1b"), (50, "v1d")])
+@pytest.mark.parametrize(("depth", "variant"), [(18, "v1c"), (18, "v1d"), (50, "v1b"), (50, "v1d"), (50, "resnest")])
 @torch.no_grad()
 def test_features_are_as_described(depth, variant, output_stride, size):
     net = narrow(depth, variant=variant, output_stride=output_stride).eval()
@@ -97,6 +97,43 @@ def test_contract_dilation_halves_that_of_the_first_block(contract_dilation, fir
     assert [block.conv2.dilation for block in layer] == [first, (4, 4), (4, 4)]
 
 
+def test_dilations_need_not_make_up_for_strides():
+    net = narrow(50, output_stride=32, dilations=(1, 1, 2, 4), contract_dilation=False)
+    assert [layer[0].conv2.dilation for layer in (net.layer1, net.layer2, net.layer3, net.layer4)] == [
+        (1, 1),
+        (1, 1),
+        (2, 2),
+        (4, 4),
+    ]
+    assert [spec.stride for spec in net.feature_specs] == [4, 8, 16, 32]
+
+
+def test_multi_grid_dilates_the_last_stage_block_by_block():
+    net = narrow(50, multi_grid=(1, 2, 4))
+    assert [block.conv2.dilation for block in net.layer4] == [(1, 1), (2, 2), (4, 4)]
+    assert [block.conv2.dilation for block in net.layer3] == [(1, 1)] + 5 * [(2, 2)]
+
+
+@torch.no_grad()
+def test_split_attention_is_a_weighted_mean_of_two_halves():
+    attention = narrow(50, variant="resnest").layer1[0].conv2.eval()
+    for parameter in (attention.scores.weight, attention.scores.bias):
+        nn.init.zeros_(parameter)
+    x = torch.randn(2, 8, 6, 6)
+    first, second = attention.norm(attention.conv(x)).relu().chunk(2, dim=1)
+    assert_close(attention(x), (first + second) / 2)
+    nn.init.constant_(attention.scores.bias[:8], 50.0)
+    assert_close(attention(x), first)
+
+
+def test_of_resnest_the_stride_averages_after_the_convolution():
+    layer = narrow(50, variant="resnest", output_stride=16).layer3
+    assert [(type(block.pool).__name__, block.conv2.conv.stride) for block in layer][:2] == [
+        ("AvgPool2d", (1, 1)),
+        ("Identity", (1, 1)),
+    ]
+
+
 @pytest.mark.parametrize("frozen_stages", range(-1, 5))
 def test_frozen_stages_neither_learn_nor_gather_statistics(frozen_stages):
     net = narrow(18, frozen_stages=frozen_stages)
@@ -146,7 +183,12 @@ def test_norm_is_used_throughout():
     ("options", "message"),
     [
         ({"depth": 20}, r"depth must be one of \[18, 34, 50, 101, 152\], got 20"),
-        ({"variant": "v1e"}, r"variant must be one of \['v1b', 'v1c', 'v1d'\], got 'v1e'"),
+        ({"variant": "v1e"}, r"variant must be one of \['v1b', 'v1c', 'v1d', 'resnest'\], got 'v1e'"),
+        ({"variant": "resnest"}, "variant='resnest' needs a depth of 50 or more, got 18"),
+        ({"dilations": (1, 1, 2)}, r"dilations must be a positive number for each of the 4 stages, got \[1, 1, 2\]"),
+        ({"dilations": (1, 1, 2, 0)}, r"dilations must be .* got \[1, 1, 2, 0\]"),
+        ({"multi_grid": (1, 2, 4)}, r"multi_grid must be .* each of the 2 blocks .* got \[1, 2, 4\]"),
+        ({"multi_grid": (0, 2)}, r"multi_grid must be .* got \[0, 2\]"),
         ({"output_stride": 4}, r"output_stride must be one of \[8, 16, 32\], got 4"),
         ({"stem_channels": 9}, r"stem_channels must be even, .* got 9"),
         ({"frozen_stages": 5}, r"frozen_stages must lie between -1 .* got 5"),

@@ -57,7 +57,9 @@ def test_concat_input_shows_the_input_to_the_last_convolution():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="num_convs must be at least 1, got 0"):
-        FCNHead(SPECS, 2, num_convs=0)
+    with pytest.raises(ValueError, match="num_convs must not be negative, got -1"):
+        FCNHead(SPECS, 2, num_convs=-1)
+    with pytest.raises(ValueError, match="num_convs=0 needs channels="):
+        FCNHead(SPECS, 2, channels=1, num_convs=0)
     with pytest.raises(ValueError, match=r"kernel_size must be odd .* got 2"):
         FCNHead(SPECS, 2, channels=4, kernel_size=2)

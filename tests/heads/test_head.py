@@ -6,13 +6,13 @@ from torch import nn
 from torch.testing import assert_close
 
 from seglit.features import FeatureSpec
-from seglit.heads import FCNHead, PSPHead
+from seglit.heads import ASPPHead, FCNHead, PSPHead
 
 SPECS = (FeatureSpec(4, 4), FeatureSpec(6, 8))
 DRAW = torch.Generator().manual_seed(0)
 FEATURES = (torch.randn(2, 4, 10, 12, generator=DRAW), torch.randn(2, 6, 5, 6, generator=DRAW))
 
-every_head = pytest.mark.parametrize("head", [partial(FCNHead, channels=16), partial(PSPHead, channels=16)])
+every_head = pytest.mark.parametrize("head", [partial(head, channels=16) for head in (ASPPHead, FCNHead, PSPHead)])
 
 
 @every_head

@@ -164,7 +164,7 @@ def fill(name: str, shape: tuple[int, ...]) -> Tensor:
         value = draw.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
     else:
         value = 0.5 + draw.rand(*shape)
-    return torch.from_numpy(value)
+    return torch.from_numpy(np.asarray(value))
 
 
 def image(name: str, size: tuple[int, ...]) -> Tensor:

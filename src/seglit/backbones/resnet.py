@@ -1,12 +1,14 @@
 """ResNets whose last stages may be dilated, as dense prediction wants them."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from seglit.backbones.split_attention import SplitAttentionBottleneck
 from seglit.blocks import NormFactory, conv_norm_relu, convolution
 from seglit.features import FeatureSpec
 
@@ -17,7 +19,7 @@ LAYOUTS = {
     16: ((1, 2, 2, 1), (1, 1, 1, 2)),
     32: ((1, 2, 2, 2), (1, 1, 1, 1)),
 }
-VARIANTS = ("v1b", "v1c", "v1d")
+VARIANTS = ("v1b", "v1c", "v1d", "resnest")
 STEM_STRIDE = 4
 
 
@@ -94,6 +96,9 @@ class Bottleneck(nn.Module):
         return F.relu(residual + shortcut, inplace=True)
 
 
+BlockType = type[BasicBlock] | type[Bottleneck] | type[SplitAttentionBottleneck]
+
+
 class ResNet(nn.Module):
     """ResNet (He et al., CVPR 2016) with MMSegmentation's stems and dilations, whose numbers it reproduces.
 
@@ -105,11 +110,15 @@ class ResNet(nn.Module):
         depth: 18, 34, 50, 101 or 152 layers.
         variant: What is done to the plain net (He et al., CVPR 2019, "Bag of Tricks"): `v1b` nothing, the
             stem is 7 x 7 as in torchvision; `v1c` the stem is three 3 x 3 convolutions; `v1d` this, and the
-            strided shortcuts pool first.
+            strided shortcuts pool first; `resnest` this, and split attention in each block (Zhang et al., CVPR
+            Workshops 2022), for 50 layers or more.
         output_stride: Stride of the last stage: 8, 16 or 32.
         base_channels: Width of the first stage; each later one doubles it.
         stem_channels: Channels of the stem's output, even unless the variant is `v1b`.
+        dilations: Dilation of each stage; None for what makes up for the strides that `output_stride` leaves out.
         contract_dilation: Whether a dilated stage's first block dilates by half as much as the others.
+        multi_grid: Dilation of each block of the last stage in place of those (Chen et al., 2017, "Rethinking
+            Atrous Convolution").
         frozen_stages: -1 trains all; 0 freezes the stem; k freezes the stem and the first k stages: neither
             their parameters nor their running statistics move.
         norm_eval: Whether batch normalisation uses its running statistics, and leaves them, in training too.
@@ -130,7 +139,9 @@ class ResNet(nn.Module):
         output_stride: int = 8,
         base_channels: int = 64,
         stem_channels: int = 64,
+        dilations: Sequence[int] | None = None,
         contract_dilation: bool = True,
+        multi_grid: Sequence[int] | None = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         zero_init_residual: bool = True,
@@ -145,22 +156,35 @@ class ResNet(nn.Module):
             raise ValueError(f"output_stride must be one of {list(LAYOUTS)}, got {output_stride}")
         if not -1 <= frozen_stages <= 4:
             raise ValueError(f"frozen_stages must lie between -1 (none) and 4 (all), got {frozen_stages}")
-        block = BasicBlock if depth < 50 else Bottleneck
+        strides, matching = LAYOUTS[output_stride]
+        dilations = matching if dilations is None else dilations
+        if len(dilations) != 4 or min(dilations) < 1:
+            raise ValueError(f"dilations must be a positive number for each of the 4 stages, got {list(dilations)}")
+        last = BLOCK_COUNTS[depth][-1]
+        if multi_grid is not None and (len(multi_grid) != last or min(multi_grid) < 1):
+            raise ValueError(
+                f"multi_grid must be a positive number for each of the {last} blocks of the last stage, "
+                f"got {list(multi_grid)}"
+            )
+        if variant == "resnest" and depth < 50:
+            raise ValueError(f"variant='resnest' needs a depth of 50 or more, got {depth}")
+        plain = BasicBlock if depth < 50 else Bottleneck
+        block: BlockType = SplitAttentionBottleneck if variant == "resnest" else plain
 
         self.stem = make_stem(stem_channels, variant, norm)
         stages, specs = [], []
         in_channels, total_stride = stem_channels, STEM_STRIDE
-        for index, (stride, dilation) in enumerate(zip(*LAYOUTS[output_stride], strict=True)):
+        for index, (count, stride, dilation) in enumerate(zip(BLOCK_COUNTS[depth], strides, dilations, strict=True)):
             width = base_channels * 2**index
+            first_dilation = max(1, dilation // 2) if contract_dilation else dilation
+            grid = [first_dilation] + [dilation] * (count - 1)
             stage = make_stage(
                 block,
                 in_channels,
                 width,
-                count=BLOCK_COUNTS[depth][index],
                 stride=stride,
-                dilation=dilation,
-                first_dilation=max(1, dilation // 2) if contract_dilation else dilation,
-                pool_shortcut=variant == "v1d",
+                dilations=multi_grid if multi_grid is not None and index == 3 else grid,
+                pool_shortcut=variant in ("v1d", "resnest"),
                 norm=norm,
             )
             in_channels, total_stride = width * block.expansion, total_stride * stride
@@ -171,7 +195,7 @@ class ResNet(nn.Module):
 
         if zero_init_residual:
             for part in self.modules():
-                if isinstance(part, BasicBlock | Bottleneck):
+                if isinstance(part, BasicBlock | Bottleneck | SplitAttentionBottleneck):
                     nn.init.zeros_(part.last_norm.get_parameter("weight"))
         if norm_eval and not any(isinstance(part, _BatchNorm) for part in self.modules()):
             raise ValueError("norm_eval=True has no effect, as the given norm is no batch normalisation")
@@ -225,18 +249,16 @@ def make_stem(channels: int, variant: str, norm: NormFactory) -> nn.Sequential:
 
 
 def make_stage(
-    block: type[BasicBlock] | type[Bottleneck],
+    block: BlockType,
     in_channels: int,
     width: int,
     *,
-    count: int,
     stride: int,
-    dilation: int,
-    first_dilation: int,
+    dilations: Sequence[int],
     pool_shortcut: bool,
     norm: NormFactory,
 ) -> nn.Sequential:
-    """`count` blocks, the first with the stride, its own dilation and a projection where shapes change."""
+    """A block for each of `dilations`, the first with the stride and a projection where shapes change."""
     out_channels = width * block.expansion
     downsample = None
     if stride != 1 or in_channels != out_channels:
@@ -247,8 +269,9 @@ def make_stage(
         parts["conv"] = convolution(in_channels, out_channels, 1, stride=1 if pooled else stride)
         parts["norm"] = norm(out_channels)
         downsample = nn.Sequential(parts)
-    first = block(in_channels, width, stride=stride, dilation=first_dilation, downsample=downsample, norm=norm)
+    first = block(in_channels, width, stride=stride, dilation=dilations[0], downsample=downsample, norm=norm)
     others = [
-        block(out_channels, width, stride=1, dilation=dilation, downsample=None, norm=norm) for _ in range(count - 1)
+        block(out_channels, width, stride=1, dilation=dilation, downsample=None, norm=norm)
+        for dilation in dilations[1:]
     ]
     return nn.Sequential(first, *others)

@@ -11,6 +11,8 @@ from seglit.config import ConfigError, nearest
 SCORES = ("val/miou", "val/macc", "val/aacc", "val/mdice")
 BOUNDARY = "val/boundary_miou"
 """A score that is logged where it is asked for."""
+PLACES = ("step", "epoch")
+"""What Lightning's checkpoints may go by, as if it were logged."""
 MODULE = "seglit.module.SegmentationModule"
 
 
@@ -42,7 +44,7 @@ def monitor_rule(content: Node) -> Iterator[str]:
         monitor, mode = node.get("monitor"), node.get("mode", default_of(node, "mode"))
         if not isinstance(monitor, str):
             continue  # the last checkpoint, then; where it has to be given, the signature says so
-        if logged and monitor not in logged:
+        if logged and monitor not in (*logged, *PLACES):
             yield f"callbacks.{name}.monitor: {monitor} is not logged{nearest(monitor, logged)}"
         better = better_mode(monitor)
         if better and mode is not MISSING and mode != better:

@@ -24,8 +24,16 @@ LISTED = ("callbacks", "logger")
 IMPORTED = ("seglit", "torch.optim", "torch.nn", "albumentations", "lightning.pytorch")
 """Packages that are imported to see what a checkpoint's configuration names in them."""
 TRUSTED = (
-    *("seglit.backbones", "seglit.blocks", "seglit.callbacks", "seglit.data", "seglit.features", "seglit.heads"),
-    *("seglit.inference", "seglit.losses", "seglit.module", "seglit.optim", "seglit.segmentor"),
+    *(
+        "seglit.backbones",
+        "seglit.blocks",
+        "seglit.callbacks",
+        "seglit.curves",
+        "seglit.data",
+        "seglit.features",
+        "seglit.heads",
+    ),
+    *("seglit.inference", "seglit.losses", "seglit.module", "seglit.necks", "seglit.optim", "seglit.segmentor"),
     *("lightning.pytorch.callbacks", "lightning.pytorch.loggers", "lightning.pytorch.plugins"),
     *("lightning.pytorch.profilers", "lightning.pytorch.strategies", "lightning.pytorch.trainer.trainer"),
     *("torch.optim", "torch.nn", "albumentations"),

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from seglit.check import callback_rules, trainer_rules
-from seglit.check.nodes import HYDRA_KEYS, MISSING, Node, default_of, mapping, signature, value_problems, walk
-from seglit.config import nearest, similar
+from seglit.check.nodes import HYDRA_KEYS, MISSING, Node, default_of, mapping, resolve, signature, value_problems, walk
+from seglit.config import ConfigError, nearest, similar
 
 
 def head_rule(content: Node) -> Iterator[str]:
@@ -14,17 +14,34 @@ def head_rule(content: Node) -> Iterator[str]:
     net, criterion = mapping(content["model"].get("net")), mapping(content["model"].get("criterion"))
     if not net or not str(criterion.get("_target_")).endswith(".SegmentationCriterion"):
         return
-    heads = {"decode", *map(str, mapping(net.get("auxiliary_heads")))}
+    nodes = {"decode": net.get("decode_head"), **mapping(net.get("auxiliary_heads"))}
+    heads = {output for name, node in nodes.items() for output in outputs(str(name), mapping(node))}
     others = {*HYDRA_KEYS, "tiled", "kernels"}
     criteria = {str(name) for name, value in criterion.items() if name not in others and value is not None}
     for name in sorted(criteria - heads):
         place = f"model.criterion.{name}"
         yield f"{place}: the net has no such head{similar(name, heads)}; take it out with ~{place}"
     for name in sorted(heads - criteria):
+        if name not in nodes:
+            yield f"model.criterion.{name}: is missing; a head of the net gives further logits of that name in training"
+            continue
         yield (
             f"model.criterion.{name}: is missing; the net has a head of that name, "
             f"which ~model.net.auxiliary_heads.{name} takes out"
         )
+
+
+def outputs(name: str, head: Node) -> list[str]:
+    """The names of what a head gives in training, as `Segmentor.heads` has them."""
+    from seglit.heads import Head
+    from seglit.segmentor import output_name
+
+    try:
+        target = resolve(str(head.get("_target_")))
+    except ConfigError:
+        return [name]  # which has a line of its own
+    further = target.further if isinstance(target, type) and issubclass(target, Head) else ()
+    return [output_name(name, more) for more in ("", *further)]
 
 
 def paramwise_rule(content: Node) -> Iterator[str]:
@@ -71,10 +88,17 @@ def class_rule(content: Node) -> Iterator[str]:
                     f"{key}.ignore_index: is left out and so {default}, but data.ignore_index is {void}; "
                     "write ${data.ignore_index}"
                 )
-        if name == "num_classes" and value != count:
+        if name == "num_classes" and value != count and not (value == 2 and learns_boundaries(content, key)):
             yield f"{key}: {value}, but data.num_classes is {count}; set it there"
         if name == "class_weight" and isinstance(value, list) and len(value) != count:
             yield f"{key}: {len(value)} weights for data.num_classes={count}; give one for each class"
+
+
+def learns_boundaries(content: Node, key: str) -> bool:
+    """Whether a key is of an auxiliary head whose criterion has a target, so that its classes are not the data's."""
+    path = key.split(".")
+    criterion = mapping(content["model"].get("criterion"))
+    return path[:3] == ["model", "net", "auxiliary_heads"] and bool(mapping(criterion.get(path[3])).get("target"))
 
 
 def seed_rule(content: Node) -> Iterator[str]:
@@ -98,10 +122,15 @@ def sampler_rule(content: Node) -> Iterator[str]:
         if size is None or name != "sampler" or not isinstance(node, Mapping):
             continue
         kept = node.get("min_kept", default_of(node, "min_kept"))
-        if isinstance(kept, int) and kept >= size[0] * size[1]:
+        images, what = 1, "a crop has"
+        if node.get("per_image", True) is False and isinstance(content["data"].get("batch_size"), int):
+            images = content["data"]["batch_size"]
+            what = f"{images} crops have"
+        pixels = images * size[0] * size[1]
+        if isinstance(kept, int) and kept >= pixels:
             yield (
-                f"{key}.min_kept: {kept}, but a crop has {size[0]} x {size[1]} pixels, so that all are kept; give "
-                f"fewer, a sixteenth is {size[0] * size[1] // 16}"
+                f"{key}.min_kept: {kept}, but {what} {size[0]} x {size[1]} pixels, so that all are kept; give "
+                f"fewer, a sixteenth is {pixels // 16}"
             )
 
 

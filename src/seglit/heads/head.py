@@ -23,12 +23,15 @@ class Head(nn.Module, ABC):
         num_classes: Number of classes.
         out_channels: Channels of the logits: `num_classes`, or 1 where a sigmoid tells class 1 from class 0.
         align_corners: How the logits are to be resized to the image, by whoever does so.
-        stride: Image pixels per step of the logits: those of the feature, of several the finest.
+        stride: Image pixels per step of the logits: those of the feature, of several the finest, unless the head
+            climbs to another.
         specs: What is known of each feature that the head reads, in the order of `in_index`.
         in_channels: Channels of the feature that the head reads, of several in sum.
         channels: Channels of what `embed` returns.
         refines: For a class of heads that improve on another's logits: the name of that auxiliary head, whose
             logits `forward` then takes after the features, in evaluation too.
+        further: For a class of heads that give more than their prediction in training: the names of what else
+            `outputs` gives, as many channels at the same stride, which the loss is to see too.
 
     Args:
         feature_specs: What the backbone gives, highest resolution first.
@@ -44,6 +47,7 @@ class Head(nn.Module, ABC):
     """
 
     refines: ClassVar[str | None] = None
+    further: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -97,15 +101,32 @@ class Head(nn.Module, ABC):
     def feature(self, features: Features) -> Float[Tensor, "batch _ height width"]:
         """The feature that the head reads; several are resized to the finest and lie one after the other."""
         chosen = self.chosen(features)
-        finest = chosen[[spec.stride for spec in self.specs].index(self.stride)]
+        strides = [spec.stride for spec in self.specs]
+        finest = chosen[strides.index(min(strides))]
         if len(chosen) == 1:
             return finest
         return torch.cat([resized(feature, finest, self.align_corners) for feature in chosen], dim=1)
+
+    def finest_first(self) -> None:
+        """Check that the first feature is the finest, for heads that bring all to its resolution.
+
+        Raises:
+            ValueError: If not.
+        """
+        if self.specs[0].stride != self.stride:
+            raise ValueError(
+                f"in_index={list(self.in_index)} must begin with the finest feature, got strides "
+                f"{[spec.stride for spec in self.specs]}"
+            )
 
     def forward(self, features: Features) -> Float[Tensor, "batch _ _ _"]:
         """Logits at `stride`."""
         logits: Tensor = self.classifier(self.dropout(self.embed(features)))
         return logits
+
+    def outputs(self, features: Features) -> dict[str, Float[Tensor, "batch _ _ _"]]:
+        """What training supervises: the logits of `forward` by the empty name, and those that `further` names."""
+        return {"": self(features)}
 
 
 def resized(

@@ -1,6 +1,6 @@
 """The pyramid pooling head."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -55,8 +55,7 @@ class PSPHead(Head):
             align_corners=align_corners,
             out_channels=out_channels,
         )
-        if not pool_scales or min(pool_scales) < 1:
-            raise ValueError(f"pool_scales must be one or more positive numbers of cells, got {list(pool_scales)}")
+        check_pool_scales(pool_scales)
         self.pool_scales = tuple(pool_scales)
         self.pools = nn.ModuleList(conv_norm_relu(self.in_channels, self.channels, 1, norm=norm) for _ in pool_scales)
         self.bottleneck = conv_norm_relu(
@@ -65,10 +64,30 @@ class PSPHead(Head):
 
     def embed(self, features: Features) -> Float[Tensor, "batch _ height width"]:
         """The feature beside its pooled branches, fused by a convolution."""
-        feature = self.feature(features)
-        branches = [
-            resized(conv(F.adaptive_avg_pool2d(feature, scale)), feature, self.align_corners)
-            for scale, conv in zip(self.pool_scales, self.pools, strict=True)
-        ]
-        fused: Tensor = self.bottleneck(torch.cat([feature, *branches], dim=1))
+        pyramid = pooled(self.feature(features), self.pool_scales, self.pools, self.align_corners)
+        fused: Tensor = self.bottleneck(pyramid)
         return fused
+
+
+def pooled(
+    feature: Float[Tensor, "batch _ height width"],
+    pool_scales: Sequence[int],
+    convs: Iterable[nn.Module],
+    align_corners: bool,
+) -> Float[Tensor, "batch _ height width"]:
+    """A feature, and beside it for each scale s its averages over s x s cells, convolved and resized to it."""
+    branches = [
+        resized(conv(F.adaptive_avg_pool2d(feature, scale)), feature, align_corners)
+        for scale, conv in zip(pool_scales, convs, strict=True)
+    ]
+    return torch.cat([feature, *branches], dim=1)
+
+
+def check_pool_scales(pool_scales: Sequence[int]) -> None:
+    """That there is a pyramid.
+
+    Raises:
+        ValueError: If not.
+    """
+    if not pool_scales or min(pool_scales) < 1:
+        raise ValueError(f"pool_scales must be one or more positive numbers of cells, got {list(pool_scales)}")

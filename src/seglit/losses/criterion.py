@@ -17,6 +17,7 @@ from seglit.losses.ohem import OHEMPixelSampler, ranking
 from seglit.losses.pixel_sum import PixelSumLoss
 from seglit.losses.pixels import Pixels
 from seglit.losses.ranks import ALONE, Ranks
+from seglit.losses.targets import VOID, Target
 from seglit.losses.tiled import TiledPixels
 
 Compat = Literal["mmseg-0.25", "mmseg-1.2"]
@@ -45,6 +46,7 @@ class HeadCriterion(nn.Module):
         weight: factor of all terms of this head.
         compat: None for the definitions; `"mmseg-0.25"` or `"mmseg-1.2"` for the arithmetic of that release of
             MMSegmentation, differences from the definitions included (`docs/differences.md`).
+        target: makes of the labels what this head learns instead, as `BoundaryTarget`; None for the labels themselves.
     """
 
     def __init__(
@@ -54,9 +56,15 @@ class HeadCriterion(nn.Module):
         ignore_index: int = 255,
         weight: float = 1.0,
         compat: Compat | None = None,
+        target: Target | None = None,
     ) -> None:
         super().__init__()
         for name, loss in losses.items():
+            if target is not None and isinstance(loss, Loss) and loss.class_weight_rule is not None:
+                raise ValueError(
+                    f"losses.{name}.class_weight: {loss.class_weight_origin!r} is measured from the labels, but with "
+                    "target this head learns others; give the weights"
+                )
             if name in WATCHED:
                 raise ValueError(f"losses.{name}: is the name of what is logged beside the losses; choose another")
             if "loss" in name.lower() and not name.startswith(TRAINED):
@@ -85,6 +93,7 @@ class HeadCriterion(nn.Module):
         self.ignore_index = ignore_index
         self.weight = weight
         self.compat = compat
+        self.target = target
         if compat is not None:
             for name, loss in losses.items():
                 try:
@@ -96,6 +105,21 @@ class HeadCriterion(nn.Module):
     def use_sigmoid(self) -> bool:
         """Whether every loss of the head takes the sigmoid of each channel for a probability."""
         return all(loss.use_sigmoid for loss in self.named_losses().values())
+
+    def learned(self, labels: Int64[Tensor, "batch height width"]) -> Int64[Tensor, "batch height width"]:
+        """What this head learns: the labels, or what `target` makes of them."""
+        if self.target is None:
+            return labels
+        with torch.no_grad():
+            if self.compat is not None:
+                return mmseg.target_labels(self.target, labels, self.ignore_index)
+            made: Tensor = self.target(labels, self.ignore_index)
+            return made
+
+    @property
+    def void(self) -> int:
+        """The label of void pixels in what is learned."""
+        return self.ignore_index if self.target is None else VOID
 
     def named_losses(self) -> dict[str, Loss]:
         """The losses by name."""
@@ -163,12 +187,13 @@ class HeadCriterion(nn.Module):
 
         All at once, or `tiled` where the losses allow it.
         """
+        labels = self.learned(labels)
         if tiled and self.tiles:
             return self._lean(logits, labels, align_corners, ranks, kernels)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if logits.shape[-2:] != labels.shape[-2:]:
             logits = F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=align_corners)
-        pixels = Pixels(logits, labels, self.ignore_index)
+        pixels = Pixels(logits, labels, self.void)
         if self.sampler is None or self.compat is not None:
             return pixels
         with torch.no_grad():
@@ -183,12 +208,12 @@ class HeadCriterion(nn.Module):
         arguments = logits, labels, losses, trained, self.sampler
         if known is not None:
             return fused.FusedPixels(
-                *arguments, *known, ignore_index=self.ignore_index, align_corners=align_corners, ranks=ranks
+                *arguments, *known, ignore_index=self.void, align_corners=align_corners, ranks=ranks
             )
         return TiledPixels(
             *arguments,
             use_sigmoid=self.use_sigmoid,
-            ignore_index=self.ignore_index,
+            ignore_index=self.void,
             align_corners=align_corners,
             ranks=ranks,
         )
@@ -229,6 +254,18 @@ class HeadCriterion(nn.Module):
         Raises:
             ValueError: names the loss, the argument and the mend.
         """
+        if self.target is not None:
+            num_classes = self.target.num_classes
+            if channels not in (1, num_classes):
+                raise ValueError(
+                    f"target: {type(self.target).__name__} makes {num_classes} classes, but the head has {channels} "
+                    "channels; give the head num_classes=2, and out_channels=1 for one"
+                )
+        elif channels != num_classes and (channels, num_classes) != (1, 2):
+            raise ValueError(
+                f"target: is left out, but the head has {channels} channels for {num_classes} classes; give what "
+                "it learns, or num_classes to the head"
+            )
         for name, loss in self.named_losses().items():
             try:
                 if self.compat is not None:
@@ -242,11 +279,13 @@ class HeadCriterion(nn.Module):
         sampler = None
         if self.sampler is not None:
             sampler = {"thresh": self.sampler.thresh, "min_kept": self.sampler.min_kept}
+            if not self.sampler.per_image:
+                sampler["per_image"] = False
         rows = []
         for name, loss in self.named_losses().items():
             divisor = loss.divisor_name(sampled=sampler is not None)
             if self.compat is not None:
-                divisor = mmseg.divisor_name(loss, self.compat)
+                divisor = mmseg.divisor_name(loss, self.compat, self.sampler)
             weight = loss.loss_weight * self.weight
             rows.append(
                 {
@@ -263,6 +302,7 @@ class HeadCriterion(nn.Module):
                     "sampler": sampler,
                     "ignore_index": self.ignore_index,
                     "compat": self.compat,
+                    "target": None if self.target is None else type(self.target).__name__,
                 }
             )
         return rows
@@ -419,7 +459,7 @@ class SegmentationCriterion(nn.Module):
         for name, head in self.head_criteria().items():
             # Logits that take no memory, as nobody looks at them.
             logits = labels.new_zeros((), dtype=dtype).expand(len(labels), channels[name], *labels.shape[1:])
-            pixels = Pixels(logits, labels, head.ignore_index)
+            pixels = Pixels(logits, head.learned(labels), head.void)
             for term, loss in head.named_losses().items():
                 divisors[name, term, "divisor"] = loss.divisor_of(pixels)
             divisors[name, "", "valid"] = pixels.valid.sum().to(dtype)

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
+from seglit.losses.boundary import BoundaryLoss
 from seglit.losses.cross_entropy import CrossEntropyLoss
 from seglit.losses.dice import DiceLoss
 from seglit.losses.focal import FocalLoss
@@ -19,6 +20,7 @@ from seglit.losses.lovasz import LovaszLoss
 from seglit.losses.ohem import OHEMPixelSampler
 from seglit.losses.pixel_mean import PixelMeanLoss
 from seglit.losses.pixels import Pixels
+from seglit.losses.targets import BoundaryTarget, DetailTarget, Target, around
 from seglit.losses.tversky import TverskyLoss
 
 EPSILON = torch.finfo(torch.float32).eps
@@ -36,7 +38,20 @@ def check(loss: Loss, compat: str, sampler: OHEMPixelSampler | None) -> None:
     without = f"compat='{compat}': MMSegmentation has no"
     if isinstance(loss, PixelMeanLoss) and loss.divisor is not None:
         raise ValueError(f"{without} divisor; use avg_non_ignore, or leave compat out")
+    if sampler is not None and not sampler.per_image:
+        if compat == "mmseg-0.25":
+            raise ValueError(f"{without} per_image=False in a sampler of this release; leave compat out")
+        if not isinstance(loss, CrossEntropyLoss) or loss.use_sigmoid or sampler.thresh is None or loss.avg_non_ignore:
+            raise ValueError(
+                f"{without} per_image=False in a sampler but in OhemCrossEntropy: softmax cross-entropy, thresh and no "
+                "avg_non_ignore; leave compat out"
+            )
     match loss:
+        case BoundaryLoss():
+            if compat == "mmseg-0.25" or sampler is not None or loss.avg_non_ignore:
+                raise ValueError(
+                    f"{without} boundary loss before 1.2, nor a sampler or avg_non_ignore with it; leave compat out"
+                )
         case CrossEntropyLoss():
             if loss.use_sigmoid and sampler is not None and sampler.thresh is None:
                 raise ValueError(
@@ -113,7 +128,22 @@ def terms(
     if sampler is not None:
         with torch.no_grad():
             weight = _sampled(list(losses.values()), sampler, pixels)
+    if sampler is not None and not sampler.per_image:
+        return {name: loss.loss_weight * _ohem_cross_entropy(loss, pixels, weight) for name, loss in losses.items()}
     return {name: loss.loss_weight * _value(loss, pixels, weight, compat) for name, loss in losses.items()}
+
+
+def target_labels(
+    target: Target, labels: Int64[Tensor, "batch height width"], ignore_index: int
+) -> Int64[Tensor, "batch height width"]:
+    """Boundaries as the release makes them: no pixel is void, and to `STDCHead` a void label is a number like any."""
+    match target:
+        case BoundaryTarget():
+            return target.boundaries(labels, labels != ignore_index).long()
+        case DetailTarget():
+            # Beyond the frame there is class 0.
+            return target.at_all_scales(9 * labels.float() - around(labels.float())).long()
+    raise ValueError(f"compat: MMSegmentation has no {type(target).__name__}; leave compat out")
 
 
 def accuracy(pixels: Pixels) -> Float[Tensor, ""]:
@@ -123,10 +153,12 @@ def accuracy(pixels: Pixels) -> Float[Tensor, ""]:
     return (100.0 * (correct.sum() + EPSILON) / (valid.sum() + EPSILON)).to(pixels.logits.dtype)
 
 
-def divisor_name(loss: Loss, compat: str) -> str:
+def divisor_name(loss: Loss, compat: str, sampler: OHEMPixelSampler | None) -> str:
     """What the release divides by, for the receipt."""
     if not isinstance(loss, PixelMeanLoss):
         return loss.divisor_name(sampled=False)
+    if sampler is not None and not sampler.per_image:
+        return "kept"
     if (
         isinstance(loss, CrossEntropyLoss)
         and not loss.use_sigmoid
@@ -140,7 +172,7 @@ def divisor_name(loss: Loss, compat: str) -> str:
 def _sampled(losses: list[Loss], sampler: OHEMPixelSampler, pixels: Pixels) -> Float[Tensor, "batch height width"]:
     """One at the pixels that the release's sampler keeps; the comparison is strict, so ties at the limit drop."""
     valid = pixels.valid
-    kept = sampler.min_kept * len(valid)
+    kept = sampler.min_kept * len(valid) if sampler.per_image else max(1, sampler.min_kept)
     if sampler.thresh is not None:
         probability = pixels.logits.softmax(1).gather(1, pixels.target[:, None])[:, 0]
         ordered = probability[valid].sort().values
@@ -166,6 +198,8 @@ def _unreduced(loss: Loss, pixels: Pixels) -> Tensor:
 
 def _value(loss: Loss, pixels: Pixels, weight: Tensor | None, compat: str) -> Float[Tensor, ""]:
     match loss:
+        case BoundaryLoss():
+            return _boundary(pixels)
         case CrossEntropyLoss(use_sigmoid=True):
             return _binary_cross_entropy(loss, pixels, weight)
         case CrossEntropyLoss():
@@ -205,6 +239,24 @@ def _cross_entropy(loss: CrossEntropyLoss, pixels: Pixels, weight: Tensor | None
     if loss.avg_non_ignore:
         return per_pixel.sum() / (pixels.valid.to(per_pixel.dtype).sum() + EPSILON)
     return per_pixel.mean() if compat == "mmseg-0.25" else per_pixel.sum() / (per_pixel.numel() + EPSILON)
+
+
+def _ohem_cross_entropy(loss: Loss, pixels: Pixels, kept: Tensor | None) -> Float[Tensor, ""]:
+    """The mean over the kept pixels; not a number where none is, though some are valid."""
+    assert isinstance(loss, CrossEntropyLoss)  # or the check would have refused it
+    assert kept is not None
+    total = (_cross_entropy_pixels(loss, pixels) * kept).sum()
+    return total / torch.where(pixels.valid.any(), kept.sum(), 1.0)
+
+
+def _boundary(pixels: Pixels) -> Float[Tensor, ""]:
+    """Nothing where all pixels are of one kind."""
+    ones, zeros = pixels.labels == 1, pixels.labels == 0
+    numbers = ones.sum(), zeros.sum()
+    shares = [number / sum(numbers) for number in reversed(numbers)]
+    weight = torch.where(ones, shares[0], torch.where(zeros, shares[1], 0.0)).to(pixels.logits.dtype)
+    target = ones[:, None].to(pixels.logits.dtype)
+    return F.binary_cross_entropy_with_logits(pixels.logits, target, weight[:, None])
 
 
 def _binary_cross_entropy(loss: CrossEntropyLoss, pixels: Pixels, weight: Tensor | None) -> Float[Tensor, ""]:

@@ -20,6 +20,7 @@ def hard_pixels(
     *,
     thresh: float | None,
     min_kept: int,
+    per_image: bool = True,
     ranks: Ranks = ALONE,
 ) -> Bool[Tensor, "batch height width"]:
     """Online hard example mining (Shrivastava et al., CVPR 2016) over the pixels of a batch: `losses >= limit`.
@@ -28,7 +29,7 @@ def hard_pixels(
     `valid` is where the label is known; the rest as for `hardness_limit`.
     """
     ranked = ranking(losses, valid)
-    return ranked >= hardness_limit(ranked, thresh=thresh, min_kept=min_kept, ranks=ranks)
+    return ranked >= hardness_limit(ranked, thresh=thresh, min_kept=min_kept, per_image=per_image, ranks=ranks)
 
 
 def ranking(
@@ -43,7 +44,12 @@ def ranking(
 
 
 def hardness_limit(
-    ranked: Float[Tensor, "batch *pixels"], *, thresh: float | None, min_kept: int, ranks: Ranks = ALONE
+    ranked: Float[Tensor, "batch *pixels"],
+    *,
+    thresh: float | None,
+    min_kept: int,
+    per_image: bool = True,
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, ""]:
     """The least loss of a pixel that is hard; no gradient.
 
@@ -55,6 +61,7 @@ def hardness_limit(
         ranked: what `ranking` makes of -log of the true class's probability, unweighted, in nats.
         thresh: probability in (0, 1]; None keeps the hardest alone.
         min_kept: pixels per image of the batch; not negative.
+        per_image: False has `min_kept` for the whole batch, however many images it has.
         ranks: who shares the batch. All its pixels are compared, and all its images counted.
     """
     limit = ranked.new_full((), math.inf if thresh is None else below(thresh, ranked.dtype))
@@ -63,6 +70,8 @@ def hardness_limit(
     images = torch.full((1,), len(ranked), device=ranked.device)
     images, hard = ranks.summed([images, (ranked >= limit).sum()[None]])
     needed = min_kept * images.squeeze(0)
+    if not per_image:
+        needed = torch.full_like(needed, min_kept)
     # Looking at a number costs nothing here, and no rank sees another.
     if can_look_at(ranked) and hard >= needed:
         return limit
@@ -119,9 +128,11 @@ class OHEMPixelSampler(nn.Module):
     Args:
         thresh: pixels whose true class has a probability below it are hard; in (0, 1]. None: only `min_kept` counts.
         min_kept: keep at least this many pixels per image of the batch.
+        per_image: False has `min_kept` for the whole batch, that of all ranks, however many images it has: what
+            MMSegmentation's `OhemCrossEntropy` does, of PIDNet and DDRNet.
     """
 
-    def __init__(self, thresh: float | None = None, min_kept: int = 100000) -> None:
+    def __init__(self, thresh: float | None = None, min_kept: int = 100000, per_image: bool = True) -> None:
         super().__init__()
         if thresh is not None and not 0.0 < thresh <= 1.0:
             raise ValueError(f"thresh: a probability in (0, 1], got {thresh}")
@@ -131,6 +142,7 @@ class OHEMPixelSampler(nn.Module):
             raise ValueError("min_kept=0 without thresh keeps no pixel; raise min_kept or give thresh")
         self.thresh = thresh
         self.min_kept = min_kept
+        self.per_image = per_image
 
     def certain_limit(self, dtype: torch.dtype) -> float:
         """The least loss of a pixel that is kept however many others there are; infinity without `thresh`."""
@@ -138,7 +150,7 @@ class OHEMPixelSampler(nn.Module):
 
     def limit(self, ranked: Float[Tensor, "batch *pixels"], ranks: Ranks = ALONE) -> Float[Tensor, ""]:
         """The least loss of a pixel that is kept. See `hardness_limit`."""
-        return hardness_limit(ranked, thresh=self.thresh, min_kept=self.min_kept, ranks=ranks)
+        return hardness_limit(ranked, thresh=self.thresh, min_kept=self.min_kept, per_image=self.per_image, ranks=ranks)
 
     def forward(
         self,
@@ -147,4 +159,6 @@ class OHEMPixelSampler(nn.Module):
         ranks: Ranks = ALONE,
     ) -> Bool[Tensor, "batch height width"]:
         """True at the pixels kept; no gradient. See `hard_pixels`."""
-        return hard_pixels(losses, valid, thresh=self.thresh, min_kept=self.min_kept, ranks=ranks)
+        return hard_pixels(
+            losses, valid, thresh=self.thresh, min_kept=self.min_kept, per_image=self.per_image, ranks=ranks
+        )

@@ -19,7 +19,7 @@ STAGES = {"block", "blocks", "encoder", "layer", "layers", "s", "stage", "stages
 """Words before the number of a stage; `s` is RegNet's."""
 DOWNSAMPLE = "downsample_layers"
 """ConvNeXt's original name for what stands before each stage, its stem being number 0."""
-FINAL_NORM = {"fc_norm", "ln", "norm"}
+FINAL_NORM = {"fc_norm", "ln", "norm", "norms"}
 AFTER = (3, 0, 0)
 """The place of what comes after the backbone's stages."""
 
@@ -31,7 +31,7 @@ def layer_depths(names: Iterable[str], blocks: int | None = None) -> dict[str, i
     blocks of a transformer without stages. In a U-Net come the encoder's stages, then the decoder's, from the
     deepest to full resolution. Neck, heads and the norms after the backbone are together the last layer.
 
-    Understood are the names of `ResNet`, `UNet`, timm's ResNets, ConvNeXts, RegNets, EfficientNets,
+    Understood are the names of all backbones of seglit, timm's ResNets, ConvNeXts, RegNets, EfficientNets,
     MobileNets, Swin and plain vision transformers, and MMSegmentation's ConvNeXt and BEiT.
 
     Args:

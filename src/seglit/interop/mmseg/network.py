@@ -96,7 +96,10 @@ def network(model: Mapping[str, Any]) -> Network:
     node: Node = {"_target_": "seglit.segmentor.Segmentor", "backbone": placed(backbone, "backbone.", "backbone.")}
     outputs = outputs_of(places[-1])
     if settings.take("neck", None) is not None:
-        node["neck"] = placed(settings.within("neck"), "neck.", "neck.")
+        neck = placed(settings.within("neck"), "neck.", "neck.")
+        if outputs is not None and "in_index" in neck:
+            neck["in_index"] = reordered(neck["in_index"], outputs)
+        node["neck"] = neck
         outputs = outputs_of(places[-1])
     auxiliary: dict[str, Node] = {}
 
@@ -104,6 +107,8 @@ def network(model: Mapping[str, Any]) -> Network:
         head = placed(at, theirs, ours)
         if outputs is not None:
             head["in_index"] = reordered(head.get("in_index", -1), outputs)
+            if "skip_index" in head:
+                head["skip_index"] = outputs[head["skip_index"]]
         further = places[-1].part.further
         if further is not None:
             auxiliary.update(further(at))

@@ -71,9 +71,17 @@ def head_arguments(settings: Settings) -> Node:
         "num_classes": settings.take("num_classes"),
         "channels": settings.take("channels"),
         "in_index": in_index if isinstance(in_index, int) else list(in_index),
-        "dropout_ratio": settings.take("dropout_ratio", 0.1),
+        # Any number that is not positive means none.
+        "dropout_ratio": max(settings.take("dropout_ratio", 0.1), 0),
         "align_corners": settings.take("align_corners", False),
         **norm_of(settings),
     }
     out_channels = settings.take("out_channels", None)
     return node if out_channels is None else {**node, "out_channels": out_channels}
+
+
+def several_features(settings: Settings) -> Node:
+    """`head_arguments` of a head that reads several features as they are, which its own constructor says there."""
+    settings.values.setdefault("input_transform", "multiple_select")
+    settings.only("input_transform", "multiple_select")
+    return head_arguments(settings)

@@ -16,4 +16,5 @@ def node(settings: Settings) -> Node:
     }
 
 
-PARTS = (Part(("FCNHead",), node, rules=((r"^conv_cat\.", "fusion."),)),)
+RULES = ((r"^conv_cat\.", "fusion."),)
+PARTS = (Part(("FCNHead",), node, rules=RULES),)

@@ -1,0 +1,230 @@
+"""What `seglit-import` makes of every configuration that MMSegmentation 1.2.2 was published with: `docs/zoo.md`.
+
+python scripts/zoo_report.py                  # imports, composes and builds; some minutes
+python scripts/zoo_report.py --originals      # also builds the originals, and compares names, shapes and their number
+python scripts/zoo_report.py --output -       # to the terminal
+
+The wheel is installed without dependencies into a folder, or taken from the environment of `scripts/peers.py` where
+that is there. Nothing of it is run, but with `--originals`.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import peers
+
+OUTPUT = peers.ROOT / "docs" / "zoo.md"
+WHEEL = "mmsegmentation==1.2.2"
+
+
+@dataclass
+class Entry:
+    """One configuration.
+
+    Attributes:
+        name: Its path.
+        refused: Why it was not imported; empty if it was.
+        remarks: What has no equal.
+        faults: What it did silently wrong, as kind and line.
+        original: Whether names, shapes and number equal the original's: `equal`, a reason, or empty where not asked.
+    """
+
+    name: str
+    refused: str = ""
+    remarks: list[str] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    original: str = ""
+
+
+def configurations(environment: Path) -> Path:
+    """The folder of the published configurations."""
+    found = sorted(environment.glob("lib/python*/site-packages/mmseg/.mim/configs"))
+    if found:
+        return found[0]
+    folder = Path(tempfile.gettempdir()) / "seglit-zoo"
+    if not (folder / "mmseg" / ".mim" / "configs").is_dir():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), WHEEL]
+        subprocess.run(command, check=True)
+    return folder / "mmseg" / ".mim" / "configs"
+
+
+def paths(folder: Path, words: list[str]) -> list[Path]:
+    """The configurations that are no base of others, with one of the words in their path if there are any."""
+    found = [path for path in sorted(folder.rglob("*.py")) if "_base_" not in path.relative_to(folder).parts]
+    return [path for path in found if not words or any(word in str(path.relative_to(folder)) for word in words)]
+
+
+def imported(path: Path, name: str, scratch: Path) -> Entry:
+    """Import a configuration, compose what came out, and build it."""
+    from hydra.utils import instantiate
+
+    from seglit.check import check
+    from seglit.config import compose
+    from seglit.interop.mmseg.config_command import to_yaml
+    from seglit.interop.mmseg.config_file import ConfigFileError, read
+    from seglit.interop.mmseg.experiment import experiment
+    from seglit.interop.mmseg.faults import findings
+    from seglit.interop.mmseg.settings import UnsupportedError
+    from seglit.interop.mmseg.shipped import without_memory
+
+    entry = Entry(name)
+    try:
+        config = read(path)
+        entry.faults = [(fault.kind, str(fault)) for fault in findings(config)]
+        made = experiment(config)
+        entry.remarks = made.missing
+    except (ConfigFileError, UnsupportedError) as error:
+        entry.refused = str(error)
+        return entry
+    (scratch / "experiment").mkdir(exist_ok=True)
+    (scratch / "experiment" / "imported.yaml").write_text(to_yaml(made, path.name), encoding="utf-8")
+    root = ["data.root=x"] if made.defaults["/data"] == "folder" else []
+    cfg = compose(["+experiment=imported", "output_dir=x", "name=x", *root], scratch)
+    check(cfg)
+    instantiate(cfg.model.criterion, _convert_="all")
+    net = without_memory(lambda: instantiate(cfg.model.net, _convert_="all"))
+    shapes = {key: value.shape for key, value in without_memory(made.network.build).state_dict().items()}
+    if {key: value.shape for key, value in net.state_dict().items()} != shapes:
+        raise AssertionError("the experiment makes another network than was translated")
+    return entry
+
+
+def compared(path: Path) -> str:
+    """Whether the original has the same parameters, after renaming; in the environment of the original."""
+    import parity
+    from seglit.interop.mmseg.config_file import read
+    from seglit.interop.mmseg.network import network
+    from seglit.interop.mmseg.settings import UnsupportedError
+
+    model = {key: value for key, value in read(path).values["model"].items() if key not in ("data_preprocessor",)}
+    try:
+        translated = network(model)
+    except UnsupportedError:
+        return ""
+    theirs = translated.renamed(parity.original({k: v for k, v in model.items() if k != "pretrained"}).state_dict())
+    ours = translated.build().state_dict()
+    if theirs.keys() != ours.keys():
+        return f"{len(theirs.keys() ^ ours.keys())} names differ, as {min(theirs.keys() ^ ours.keys())}"
+    other = [key for key in ours if ours[key].shape != theirs[key].shape]
+    return f"shapes differ, as of {other[0]}" if other else "equal"
+
+
+def among_peers(folder: Path, words: list[str]) -> None:
+    """Print the comparison of every configuration with its original, as JSON lines."""
+    warnings.simplefilter("ignore")
+    sys.modules["mmcv._ext"] = peers.Placeholders("mmcv._ext")
+    sys.modules["mmcv._ext"].__spec__ = ModuleSpec("mmcv._ext", None)
+    from mmseg.utils import register_all_modules
+
+    register_all_modules()
+    for path in paths(folder, words):
+        try:
+            result = compared(path)
+        except Exception as error:
+            result = f"{type(error).__name__}: {error}"
+        print(json.dumps([str(path.relative_to(folder)), " ".join(result.split())[:200]]), flush=True)
+
+
+def page(entries: list[Entry]) -> str:
+    """The report."""
+    built = [entry for entry in entries if not entry.refused]
+    lines = [
+        "# The configurations of MMSegmentation",
+        "",
+        f"What `seglit-import config` makes of the {len(entries)} configurations in the wheel of `{WHEEL}`; written by",
+        "`scripts/zoo_report.py`. Imported means that the experiment composes, passes the check of configurations and",
+        "builds. What has no equal within an imported one stands in its experiment file, in comments.",
+        "",
+        f"**{len(built)} of {len(entries)} are imported and built, {100 * len(built) / len(entries):.1f} %.**",
+    ]
+    asked = [entry for entry in built if entry.original]
+    if asked:
+        equal = sum(entry.original == "equal" for entry in asked)
+        share = 100 * equal / len(entries)
+        lines.append(f"{equal} of them, {share:.1f} % of all, have the original's parameters: names, shapes, number.")
+    families: dict[str, list[Entry]] = {}
+    for entry in entries:
+        families.setdefault(entry.name.split("/")[0], []).append(entry)
+    lines += [
+        "",
+        "## By family",
+        "",
+        "| family | configurations | built | refused because |",
+        "| --- | ---: | ---: | --- |",
+    ]
+    for family, members in families.items():
+        reasons = Counter(shortened(entry.refused) for entry in members if entry.refused)
+        words = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        lines.append(f"| {family} | {len(members)} | {sum(not entry.refused for entry in members)} | {words} |")
+    different = [entry for entry in asked if entry.original != "equal"]
+    if different:
+        lines += ["", "## Other parameters than the original's", ""]
+        lines += [f"- `{entry.name}`: {entry.original}" for entry in different]
+    lines += ["", "## What the originals do silently wrong", ""]
+    kinds = Counter(kind for entry in entries for kind in {kind for kind, _ in entry.faults})
+    lines += ["| kind | configurations |", "| --- | ---: |"]
+    lines += [f"| {kind} | {count} |" for kind, count in kinds.most_common()]
+    lines.append("")
+    lines += [
+        f"- `{entry.name}`\n" + "\n".join(f"  - {line}" for _, line in entry.faults)
+        for entry in entries
+        if entry.faults
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def shortened(reason: str) -> str:
+    """A reason in a cell of a table."""
+    text = " ".join(reason.split()).replace("|", "/")
+    return f"`{text if len(text) <= 110 else text[:107] + '...'}`"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="only those with one of the words in their path")
+    parser.add_argument("--originals", action="store_true", help="build the originals too")
+    parser.add_argument("--output", default=str(OUTPUT))
+    parser.add_argument("--environment", type=Path, default=peers.ENVIRONMENT)
+    parser.add_argument("--among-peers", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.originals and not options.among_peers:
+        peers.prepared(options.environment)
+    folder = configurations(options.environment)
+    if options.among_peers:
+        among_peers(folder, options.words)
+        return
+    originals: dict[str, Any] = {}
+    if options.originals:
+        command = ["zoo_report.py", *options.words, "--among-peers", "--environment", str(options.environment)]
+        result = peers.run(options.environment, *command, stdout=subprocess.PIPE)
+        originals = dict(json.loads(line) for line in result.stdout.splitlines() if line.startswith("["))
+    entries = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for path in paths(folder, options.words):
+            name = str(path.relative_to(folder))
+            try:
+                entry = imported(path, name, Path(scratch))
+            except Exception as error:
+                entry = Entry(name, refused=f"FAILED: {type(error).__name__}: {error}")
+                print(f"{name}: {entry.refused}", file=sys.stderr, flush=True)
+            entry.original = originals.get(name, "")
+            entries.append(entry)
+    text = page(entries)
+    if options.output == "-":
+        print(text)
+    else:
+        Path(options.output).write_text(text, encoding="utf-8")
+        print(json.dumps(Counter("refused" if asdict(entry)["refused"] else "built" for entry in entries)))
+
+
+if __name__ == "__main__":
+    main()

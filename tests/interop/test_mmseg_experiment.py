@@ -1,0 +1,237 @@
+"""Whole configurations become experiments that compose, are checked and build; what was wrong in them is told."""
+
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from seglit.check import check
+from seglit.config import compose
+from seglit.interop.command import main
+from seglit.interop.mmseg import load
+from seglit.interop.mmseg.config_command import to_yaml
+from seglit.interop.mmseg.config_file import read
+from seglit.interop.mmseg.custom_keys import decided, translated
+from seglit.interop.mmseg.experiment import experiment
+from seglit.interop.mmseg.faults import findings
+from seglit.interop.mmseg.network import network
+
+UNET = """
+norm = dict(type='SyncBN', requires_grad=True)
+head = dict(type='FCNHead', in_channels=64, channels=64, num_convs=1, concat_input=False, num_classes=2, norm_cfg=norm)
+model = dict(
+    type='EncoderDecoder',
+    backbone=dict(type='UNet', in_channels=3, base_channels=64, num_stages=5, norm_cfg=norm),
+    decode_head=dict(head, in_index=4, dropout_ratio=0.1,
+        loss_decode=dict(type='CrossEntropyLoss', loss_weight=1.0)),
+    auxiliary_head=dict(head, in_channels=128, in_index=3,
+        loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4)),
+    train_cfg=dict(),
+    test_cfg=dict(mode='slide', crop_size=(64, 64), stride=(42, 42)))
+"""
+NEW = """
+pipeline = [
+    dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'),
+    dict(type='RandomResize', scale=(584, 565), ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(64, 64), cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion'), dict(type='PackSegInputs')]
+train_dataloader = dict(batch_size=4, num_workers=4, dataset=dict(type='RepeatDataset', times=9,
+    dataset=dict(type='DRIVEDataset', pipeline=pipeline)))
+optim_wrapper = dict(type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005), clip_grad=None)
+param_scheduler = [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=40000, by_epoch=False)]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=40000, val_interval=4000)
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mDice'])
+"""
+OLD = """
+data = dict(samples_per_gpu=4, workers_per_gpu=4, train=dict(type='DRIVEDataset', pipeline=[
+    dict(type='RandomCrop', crop_size=(64, 64), cat_max_ratio=0.75)]))
+optimizer = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005)
+optimizer_config = dict()
+lr_config = dict(policy='poly', power=0.9, min_lr=1e-4, by_epoch=False)
+runner = dict(type='IterBasedRunner', max_iters=40000)
+evaluation = dict(interval=4000, metric='mDice')
+"""
+NAME = "unet_4xb4-40k_drive-64x64"
+SAME = {
+    "data": {"batch_size": 16, "num_workers": 4},
+    "model": {"inference": {"window": [64, 64], "stride": [42, 42]}},
+    "trainer": {"max_steps": 40000, "val_check_interval": 4000, "sync_batchnorm": True},
+    "callbacks": {"checkpoint": {"monitor": "val/mdice"}},
+}
+
+
+def config(folder, text, name=NAME):
+    path = folder / f"{name}.py"
+    path.write_text(dedent(text), encoding="utf-8")
+    return path
+
+
+def composed(folder, path, *overrides, compat=None):
+    """The composed and checked configuration of an imported file."""
+    made = experiment(read(path), compat)
+    (folder / "conf" / "experiment").mkdir(parents=True, exist_ok=True)
+    (folder / "conf" / "experiment" / "imported.yaml").write_text(to_yaml(made, path.name), encoding="utf-8")
+    cfg = compose(["+experiment=imported", "output_dir=x", "name=x", *overrides], folder / "conf")
+    check(cfg)
+    return made, cfg
+
+
+@pytest.mark.parametrize("recipe", [NEW, OLD], ids=["1.x", "0.x"])
+def test_both_releases_of_a_recipe_say_what_differs_from_a_model(tmp_path, recipe):
+    made, cfg = composed(tmp_path, config(tmp_path, UNET + recipe))
+    assert made.defaults == {"/data": "drive", "/model": "fcn_unet_s5-d16"}
+    assert made.content == SAME
+    assert made.missing == []
+    assert cfg.model.criterion.aux.weight == 0.4
+    assert findings(read(tmp_path / f"{NAME}.py")) == []
+
+
+def test_what_differs_from_the_nearest_model(tmp_path):
+    text = UNET + NEW
+    text += "hard = dict(type='OHEMPixelSampler', thresh=0.7, min_kept=100)\n"
+    text += "model['decode_head'].update(align_corners=True, sampler=hard)\n"
+    text += "model['decode_head']['loss_decode'].update(avg_non_ignore=True)\n"
+    text += "optim_wrapper['clip_grad'] = dict(max_norm=1)\noptim_wrapper['type'] = 'AmpOptimWrapper'\n"
+    text += "param_scheduler = [dict(type='LinearLR', start_factor=0.1, end=100, by_epoch=False),"
+    text += " dict(type='PolyLR', eta_min=0.0, power=1.0, begin=100, end=30000, by_epoch=False)]\n"
+    made, cfg = composed(tmp_path, config(tmp_path, text))
+    assert made.content["model"]["net"] == {"decode_head": {"align_corners": True}}
+    assert cfg.model.criterion.decode.losses.loss_ce.avg_non_ignore
+    assert cfg.model.criterion.decode.sampler.thresh == 0.7
+    assert (cfg.trainer.gradient_clip_val, cfg.trainer.precision) == (1, "16-mixed")
+    scheduler = cfg.model.scheduler
+    assert (scheduler.power, scheduler.warmup_steps, scheduler.warmup_ratio, scheduler.hold_steps) == (
+        1,
+        100,
+        0.1,
+        10000,
+    )
+    assert scheduler.min_lr_ratio == 0
+
+
+def test_a_net_without_a_model_is_written_out(tmp_path):
+    text = UNET.replace("base_channels=64", "base_channels=4") + NEW
+    text = text.replace("auxiliary_head=dict(head", "unused=dict(head")
+    path = config(tmp_path, text.replace("channels=64,", "channels=8,"))
+    made, cfg = composed(tmp_path, path, compat="mmseg-1.2")
+    assert made.defaults["/model"] == "_base"
+    assert cfg.model.criterion.decode.compat == "mmseg-1.2"
+    assert any(line.startswith("model.unused") for line in made.missing)
+    net = instantiate(cfg.model.net, _convert_="all")
+    shapes = {key: value.shape for key, value in load(path).state_dict().items()}
+    assert shapes == {key: value.shape for key, value in net.state_dict().items()}
+
+
+def test_losses_and_their_names(tmp_path):
+    pair = "[dict(type='CrossEntropyLoss'), dict(type='DiceLoss', loss_name='loss_dice', loss_weight=3.0)]"
+    text = UNET.replace("dict(type='CrossEntropyLoss', loss_weight=1.0)", pair) + NEW
+    _, cfg = composed(tmp_path, config(tmp_path, text))
+    assert {name: loss.loss_weight for name, loss in cfg.model.criterion.decode.losses.items()} == {
+        "loss_ce": 1.0,
+        "loss_dice": 3.0,
+    }
+    instantiate(cfg.model.criterion, _convert_="all")
+
+
+def test_custom_keys_select_the_same_parameters_by_our_names():
+    model = {
+        "type": "EncoderDecoder",
+        "backbone": {"type": "ResNetV1c", "depth": 18, "strides": (1, 2, 1, 1), "dilations": (1, 1, 2, 4)},
+        "decode_head": {"type": "PSPHead", "in_channels": 512, "channels": 8, "in_index": 3, "num_classes": 2},
+    }
+    net = network(model)
+    given = {
+        "head": {"lr_mult": 10.0},
+        "backbone.stem.1": {"decay_mult": 0.0},
+        "psp_modules": {"lr_mult": 2.0},
+        "x": {},
+    }
+    keys, problems = translated(net, given)
+    assert problems == ["x: is left out, as it matches nothing or says nothing"]
+    rates = {name: decided(name, keys) for name, _ in net.build().named_parameters()}
+    assert rates["backbone.stem.0.norm.weight"] == (1, 0)
+    assert rates["backbone.stem.0.conv.weight"] == rates["backbone.layer1.0.conv1.weight"] == (1, 1)
+    assert rates["decode_head.pools.1.norm.bias"] == (2, 1)
+    assert rates["decode_head.classifier.weight"] == (10, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "key"),
+    [
+        ("models = dict(decode_head=dict(channels=1))", "dead key", "models"),
+        ("runner = dict(max_iters=1)", "dead key", "runner"),
+        ("crop_size = (32, 32)", "dead key", "crop_size"),
+        ("train_cfg = dict(type='IterBasedTrainLoop', max_iters=40000)", "dead key", "train_cfg"),
+        ("train_cfg['max_iters'] = 80000", "schedule", "param_scheduler"),
+        ("train_cfg['max_iters'] = 80000", "name", "file name, '40k'"),
+        ("train_dataloader['batch_size'] = 2", "name", "file name, '4xb4'"),
+        ("pipeline[3]['crop_size'] = (32, 32)", "name", "file name, '64x64'"),
+        ("train_dataloader['dataset']['dataset']['type'] = 'HRFDataset'", "name", "file name, 'drive'"),
+        ("model['decode_head']['loss_decode']['class_weight'] = [1.0, 2.0]", "crash", "class_weight"),
+        (
+            "optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict(pos_block=dict(decay_mult=0.0)))",
+            "custom_keys",
+            "pos",
+        ),
+        ("optim_wrapper['paramwise_cfg'] = dict(custom_keys=dict(head=dict(wd_mult=0.0)))", "custom_keys", "wd_mult"),
+    ],
+)
+def test_what_was_wrong_is_found(tmp_path, change, kind, key):
+    found = findings(read(config(tmp_path, UNET + NEW + change + "\n")))
+    assert any(one.kind == kind and key in one.key for one in found), found
+
+
+@pytest.mark.parametrize("words", ["ohem", "amp", "dice", "adamw"])
+def test_a_name_that_says_more(tmp_path, words):
+    found = findings(read(config(tmp_path, UNET + NEW, f"unet_4xb4-{words}-40k_drive-64x64")))
+    assert [one.kind for one in found] == ["name"]
+
+
+def test_the_command(tmp_path, capsys):
+    path, output = config(tmp_path, UNET + NEW), tmp_path / "out.yaml"
+    assert run("config", str(path), "-o", str(output)) == 0
+    assert "override /model: fcn_unet_s5-d16" in output.read_text(encoding="utf-8")
+    assert "data set DRIVEDataset: data=drive" in capsys.readouterr().err
+    assert run("config", str(path), "-o", str(output)) == 2
+    assert "--force" in capsys.readouterr().err
+    assert run("config", str(path), "-o", str(output), "--force") == 0
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["out.yaml", path.name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os",
+        "x = 1",
+        "model = dict(type='X')",
+        "model = dict(type='EncoderDecoder', backbone=3)",
+        UNET.replace("num_stages=5", "num_stages=-1") + NEW,
+    ],
+    ids=["import", "no model", "type", "number", "constructor"],
+)
+def test_the_command_refuses_in_one_line(tmp_path, capsys, text):
+    assert run("config", str(config(tmp_path, text))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("seglit-import: ")
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    return stop.value.code
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys; from seglit.interop.command import main\ntry: main(['config', '-h'])\nexcept SystemExit: 0\n"
+    code += "assert not {'torch', 'hydra', 'lightning'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_load_gives_the_network(tmp_path):
+    net = load(config(tmp_path, UNET.replace("base_channels=64", "base_channels=2") + NEW)).eval()
+    with torch.no_grad():
+        assert net(torch.zeros(1, 3, 32, 32))["decode"].shape == (1, 2, 32, 32)
