@@ -8,14 +8,14 @@ A recipe is a model on a data set for a number of steps; recipe_table.py says wh
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recipe_table import FAMILIES, MANY, SETS, Family
+from recipe_table import FAMILIES, MANY, SETS, Family, merged
 
 FOLDER = Path(__file__).resolve().parents[1] / "conf" / "experiment"
 MARK = "# Written by scripts/make_recipes.py."
@@ -82,6 +82,10 @@ class Recipe:
 class Flat(yaml.SafeDumper):
     """Lists of numbers in one line; lists of mappings, as the defaults, indented."""
 
+    def ignore_aliases(self, data: Any) -> bool:
+        """Each place says what it holds."""
+        return True
+
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         """Never without an indent."""
         super().increase_indent(flow, False)
@@ -90,15 +94,6 @@ class Flat(yaml.SafeDumper):
         """In one line, unless something nested is in it."""
         flat = all(not isinstance(item, (dict, list)) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=flat)
-
-
-def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Both; where they disagree, the second."""
-    result = dict(one)
-    for key, value in other.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
-    return result
 
 
 def wrapped(sentence: str) -> Iterator[str]:

@@ -78,7 +78,23 @@ HEADS = {
     "pspnet": "PSPNet",
     "deeplabv3": "DeepLabV3",
     "deeplabv3plus": "DeepLabV3+",
+    "ann": "ANN",
+    "apcnet": "APCNet",
+    "ccnet": "CCNet",
+    "danet": "DANet",
+    "dmnet": "DMNet",
+    "dnl": "DNL",
+    "emanet": "EMANet",
+    "encnet": "EncNet",
+    "gcnet": "GCNet",
+    "isanet": "ISANet",
+    "nonlocal": "NonLocal",
+    "psanet": "PSANet",
 }
+MANY_SETS = ("fcn", "pspnet", "deeplabv3", "deeplabv3plus")
+ATTENTION = ("ann", "ccnet", "danet", "gcnet", "isanet", "nonlocal", "psanet")
+"""On the three sets; the others were published on the first two, or on Cityscapes alone."""
+SCRATCH = "Without model.net.init_weights, a file that seglit-import has written, it trains from scratch."
 
 
 def resnets(heads: Mapping[str, str], backbone: str, words: str) -> dict[str, str]:
@@ -97,8 +113,172 @@ def dilated(heads: Mapping[str, str], steps: Mapping[str, tuple[int, ...]]) -> t
     )
 
 
+def chosen(*names: str) -> dict[str, str]:
+    """Some of the heads."""
+    return {name: HEADS[name] for name in names}
+
+
+def warmed(steps: int, **settings: Any) -> dict[str, Any]:
+    """A schedule that begins with a linear warm-up, and further settings of the model."""
+    return merged(
+        {"model": {"scheduler": {"warmup_steps": steps, **settings.pop("scheduler", {})}}}, {"model": settings}
+    )
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Both; where they disagree, the second."""
+    result = dict(one)
+    for key, value in other.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def hard(min_kept: int) -> dict[str, Any]:
+    """The least number of hard pixels of an image."""
+    return {"criterion": {"decode": {"sampler": {"min_kept": min_kept}}}}
+
+
+# From OCNet, as in the recipes of PIDNet and DDRNet.
+CITYSCAPES_WEIGHTS = [
+    *(0.8373, 0.918, 0.866, 1.0345, 1.0166, 0.9969, 0.9754, 1.0489, 0.8786, 1.0023, 0.9539, 0.9843, 1.1116, 0.9037),
+    *(1.0865, 1.0955, 1.0865, 1.1529, 1.0507),
+]
+
+
+def weighted(*heads: str) -> dict[str, Any]:
+    """Class weights for the cross-entropy of some heads."""
+    return {"criterion": {head: {"losses": {"loss_ce": {"class_weight": CITYSCAPES_WEIGHTS}}} for head in heads}}
+
+
+HRNETS = {"hr18s": "HRNet-W18-Small", "hr18": "HRNet-W18", "hr48": "HRNet-W48"}
+WARM = warmed(1500, scheduler={"warmup_ratio": 1e-6})
+BISENETS = {"bisenetv1_r18": "BiSeNet with a ResNet-18"}
+UNETS = {
+    "fcn_unet_s5-d16": "U-Net",
+    "pspnet_unet_s5-d16": "U-Net with the head of PSPNet",
+    "deeplabv3_unet_s5-d16": "U-Net with the head of DeepLabV3",
+}
+PIDNETS = {"pidnet-s": "PIDNet-S", "pidnet-m": "PIDNet-M", "pidnet-l": "PIDNet-L"}
+DDRNETS = {"ddrnet_23-slim": "DDRNet-23-slim", "ddrnet_23": "DDRNet-23"}
+TO_ZERO = {"scheduler": {"min_lr_ratio": 0.0}}
+
 FAMILIES: tuple[Family, ...] = (
-    *dilated(HEADS, SCENES | CONTEXTS),
-    *dilated({name: HEADS[name] for name in ("pspnet", "deeplabv3")}, {"coco_stuff164k": (80, 160, 320)}),
-    *dilated({name: HEADS[name] for name in ("pspnet", "deeplabv3plus")}, dict.fromkeys(AERIAL, (80,))),
+    *dilated(chosen(*MANY_SETS), SCENES | CONTEXTS),
+    *dilated(chosen("pspnet", "deeplabv3"), {"coco_stuff164k": (80, 160, 320)}),
+    *dilated(chosen("pspnet", "deeplabv3plus"), dict.fromkeys(AERIAL, (80,))),
+    *dilated(chosen(*ATTENTION), SCENES),
+    *dilated(chosen("apcnet", "dmnet", "encnet"), {name: SCENES[name] for name in ("cityscapes", "ade20k")}),
+    *dilated(chosen("dnl"), {name: SCENES[name] for name in ("cityscapes", "ade20k")}),
+    *dilated(chosen("emanet"), {"cityscapes": (80,)}),
+    Family(
+        {f"fcn_{name}": f"FCN with {words}" for name, words in HRNETS.items()},
+        {"cityscapes": (40, 80, 160), "ade20k": (80, 160), "voc12aug": (20, 40)}
+        | CONTEXTS
+        | dict.fromkeys(AERIAL, (80,)),
+        note=SCRATCH,
+    ),
+    Family(
+        {f"ocrnet_{name}": f"OCRNet with {words}" for name, words in HRNETS.items()},
+        {"cityscapes": (40, 80, 160), "ade20k": (80, 160), "voc12aug": (20, 40)},
+        note=SCRATCH,
+    ),
+    Family(
+        {f"upernet_{name}": f"UPerNet with a ResNet-{name[1:]} v1c" for name in ("r50", "r101")},
+        SCENES,
+        note=SCRATCH,
+    ),
+    Family(
+        {f"fpn_{name}": f"Semantic FPN with a ResNet-{name[1:]}" for name in ("r50", "r101")},
+        {"cityscapes": (80,), "ade20k": (160,)},
+        note=SCRATCH,
+    ),
+    Family(
+        {"deeplabv3plus_m-v2-d8": "DeepLabV3+ with a dilated MobileNetV2"},
+        {"cityscapes": (80,), "ade20k": (160,)},
+        note=SCRATCH,
+    ),
+    Family(
+        {"lraspp_m-v3-d8": "LRASPP with a MobileNetV3", "lraspp_m-v3s-d8": "LRASPP with a small MobileNetV3"},
+        {"cityscapes": (320,)},
+        batch=16,
+        note=SCRATCH,
+    ),
+    Family(UNETS, dict.fromkeys(VESSELS, (40,))),
+    Family(
+        {"stdc1": "STDC1", "stdc2": "STDC2"},
+        {"cityscapes": (80,)},
+        warmed(1000, scheduler={"warmup_ratio": 0.1}),
+        batch=48,
+        note=SCRATCH,
+    ),
+    Family(
+        {"bisenetv2": "BiSeNet V2"},
+        {"cityscapes": (160,)},
+        warmed(1000, scheduler={"warmup_ratio": 0.1, "min_lr_ratio": 0.002}, optimizer={"lr": 0.05}),
+        batch=16,
+        crop=(1024, 1024),
+    ),
+    Family(
+        BISENETS,
+        {"cityscapes": (160,)},
+        warmed(1000, scheduler={"warmup_ratio": 0.1, "min_lr_ratio": 0.004}, optimizer={"lr": 0.025}),
+        batch=16,
+        crop=(1024, 1024),
+        note=SCRATCH,
+    ),
+    Family(
+        {"fast_scnn": "Fast-SCNN"},
+        {"cityscapes": (160,)},
+        {
+            "model": {
+                "optimizer": {"lr": 0.12, "weight_decay": 0.00004},
+                "scheduler": {"min_lr_ratio": 0.0008333333333333334},
+            }
+        },
+        batch=16,
+    ),
+    Family(
+        DDRNETS,
+        {"cityscapes": (120,)},
+        {"model": merged(merged(TO_ZERO, hard(21845)), weighted("decode", "spatial"))},
+        batch=12,
+        crop=(1024, 1024),
+        note=SCRATCH,
+    ),
+    Family(
+        PIDNETS,
+        {"cityscapes": (120,)},
+        {"model": merged(merged(TO_ZERO, hard(21845)), weighted("decode", "p"))},
+        batch=12,
+        crop=(1024, 1024),
+        note=SCRATCH,
+    ),
+    Family(
+        {f"segformer_mit-b{size}": f"SegFormer-B{size}" for size in range(6)}, {"ade20k": (160,)}, WARM, note=SCRATCH
+    ),
+    Family(
+        {f"segformer_mit-b{size}": f"SegFormer-B{size}" for size in range(6)},
+        {"cityscapes": (160,)},
+        merged(WARM, sliding(1024, 768)),
+        batch=8,
+        crop=(1024, 1024),
+        note=SCRATCH,
+    ),
+    Family(
+        {f"segnext_mscan-{size}": f"SegNeXt-{size.upper()}" for size in "tsbl"}, {"ade20k": (160,)}, WARM, note=SCRATCH
+    ),
+    Family(
+        {f"upernet_swin-{size}": f"UPerNet with Swin-{size.upper()}" for size in "tsb"},
+        {"ade20k": (160,)},
+        WARM,
+        note=SCRATCH,
+    ),
+    Family({"upernet_vit-b16": "UPerNet with ViT-B/16"}, {"ade20k": (160,)}, WARM, note=SCRATCH),
+    Family(
+        {f"upernet_convnext-{size}": f"UPerNet with ConvNeXt-{size.title()}" for size in ("tiny", "small", "base")},
+        {"ade20k": (160,)},
+        merged(merged(WARM, sliding(512, 341)), {"trainer": {"precision": "16-mixed"}}),
+        note=SCRATCH,
+    ),
 )

@@ -340,6 +340,9 @@ def test_a_loss_that_knows_no_pixel_weight_is_refused(overrides: list[str]) -> N
 
 def test_what_is_switched_off_leaves_nothing_behind(overrides: list[str]) -> None:
     parts = build(compose([*overrides, "callbacks.checkpoint=null"]))
+    assert train.best_checkpoint(parts.trainer) is None
+    names = ("checkpoint", "recent", "interruption")
+    parts = build(compose([*overrides, *(f"callbacks.{name}=null" for name in names)]))
     assert parts.trainer.checkpoint_callback is None
     assert parts.trainer.progress_bar_callback is None
     assert isinstance(parts.module.net, Segmentor)

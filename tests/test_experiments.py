@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import make_recipes
 from seglit.check import check
 from seglit.config import compose, conf_dir
 from seglit.train import run
@@ -35,7 +36,9 @@ BATCH = {"bluemarble": 8, CITYSCAPES: 8, DRIVE: 16, UNET: 16, "camvid": 8}
 
 
 def test_the_experiments_are_these() -> None:
-    assert {path.stem for path in (conf_dir() / "experiment").glob("*.yaml")} == set(TRICKS)
+    written = {recipe.name for recipe in make_recipes.recipes()}
+    assert {path.stem for path in (conf_dir() / "experiment").glob("*.yaml")} == written | set(TRICKS)
+    assert written & set(TRICKS) == {CITYSCAPES, DRIVE}
     assert len(TRICKS) == 11
 
 

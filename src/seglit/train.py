@@ -120,7 +120,7 @@ def run(cfg: DictConfig) -> float:
     prepare(cfg, parts)
     parts.trainer.fit(parts.module, datamodule=parts.datamodule, ckpt_path=cfg.ckpt_path)
     end_if_interrupted(cfg, parts.trainer)
-    best = parts.trainer.checkpoint_callback
+    best = best_checkpoint(parts.trainer)
     if cfg.test_after_fit:
         if path := getattr(best, "best_model_path", ""):
             # Not by the trainer: with averaged weights it would put the current ones in their place.
@@ -133,6 +133,14 @@ def run(cfg: DictConfig) -> float:
             print(f"test mIoU {score:.4f}; the run is in {cfg.output_dir}")
     best_score = getattr(best, "best_model_score", None)
     return float("nan") if best_score is None else float(best_score)
+
+
+def best_checkpoint(trainer: "Trainer") -> Any:
+    """The callback that keeps the best weights; None where there is none, but only of those of the last steps."""
+    from seglit.check.callback_rules import PLACES
+
+    known = (callback for callback in trainer.checkpoint_callbacks if hasattr(callback, "best_model_path"))
+    return next((callback for callback in known if getattr(callback, "monitor", None) not in PLACES), None)
 
 
 def prepare(cfg: DictConfig, parts: "Parts") -> None:
