@@ -214,6 +214,15 @@ def refuse_taken(folder: Path, *, resumed: bool) -> None:
     """
     if (folder / "receipt.json").exists() and not resumed:
         raise ConfigError(f"output_dir: {folder} holds a run; give another, or go on with that run by resume={folder}")
+    refuse_unwritable(folder)
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written into.
+
+    Raises:
+        ConfigError: names the folder and the mend.
+    """
     above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise ConfigError(f"output_dir: {folder} cannot be made, as {above} is no folder to write into; give another")

@@ -74,5 +74,8 @@ def test_a_mistake_in_the_configuration_ends_with_2(
 ) -> None:
     assert status(monkeypatch, tmp_path, "data.mask_format=color") == 2
     assert "config: data: mask_format='color' needs mask_colors" in capsys.readouterr().err
+    (tmp_path / "report").write_text("a file")
+    assert status(monkeypatch, tmp_path) == 2
+    assert "report cannot be made" in capsys.readouterr().err
     assert status(monkeypatch, tmp_path, "+data.rooot=x") == 2
     assert "did you mean 'root'?" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from seglit.check import check
 from seglit.config import ConfigError, conf_dir, plain, readable_errors
 from seglit.startup import without_collection
-from seglit.train import refuse_user_shadowing, without_empty_folder
+from seglit.train import refuse_unwritable, refuse_user_shadowing, without_empty_folder
 
 FOUND: list[int] = []
 """The faults of each job, as Hydra keeps what a job returns."""
@@ -58,6 +58,7 @@ def run(cfg: DictConfig) -> int:
     hush()
     content = plain(cfg)
     root, folder = Path(str(cfg.data.root)), Path(cfg.output_dir)
+    refuse_unwritable(folder)
     try:
         data = built(cfg.data, "data")
     except ConfigError as error:
