@@ -1,6 +1,7 @@
 """What watches a run."""
 
 from seglit.callbacks.best_checkpoint import BestCheckpoint
+from seglit.callbacks.black_box import BlackBox
 from seglit.callbacks.loader_watch import LoaderWatch
 from seglit.callbacks.pictures import Pictures
 from seglit.callbacks.predictions import Predictions
@@ -8,4 +9,13 @@ from seglit.callbacks.progress import Progress
 from seglit.callbacks.score_tables import ScoreTables
 from seglit.callbacks.step_seed import StepSeed
 
-__all__ = ["BestCheckpoint", "LoaderWatch", "Pictures", "Predictions", "Progress", "ScoreTables", "StepSeed"]
+__all__ = [
+    "BestCheckpoint",
+    "BlackBox",
+    "LoaderWatch",
+    "Pictures",
+    "Predictions",
+    "Progress",
+    "ScoreTables",
+    "StepSeed",
+]
