@@ -148,7 +148,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def explain(error: BaseException) -> str | None:
-    """A mistake of the user, or a training at its end, in words, as `config: ...`; None for an error that needs its trace."""
+    """A mistake of the user, or the end of a training, in words, `config: ...`; None for what needs its trace."""
     from hydra.errors import HydraException, InstantiationException
 
     from seglit.blackbox.fault import TrainingFault

@@ -59,7 +59,7 @@ class Forward:
             for hook in hooks:
                 hook.remove()
 
-    def _before(self, module: nn.Module, inputs: Any) -> None:
+    def _before(self, module: nn.Module, inputs: Any) -> Any:
         given = tuple(tensors_in(inputs))
         if self.culprit is None and self.open and (spoilt := first_spoilt(given)) is not None:
             parent, parent_inputs = self.open[-1]
@@ -67,7 +67,12 @@ class Forward:
             part = self.names[module].removeprefix(f"{name}.")
             self.culprit = Culprit(name, parent, True, part, *copied(parent_inputs, spoilt))
         self.open.append((module, given))
-        self._follow(module, "inputs", given)
+        if has_parts(module):
+            return None
+        # A view of its own, as the gradient of a tensor is the sum over all that use it.
+        own = tuple(one.view_as(one) if isinstance(one, Tensor) and one.requires_grad else one for one in inputs)
+        self._follow(module, "inputs", tuple(tensors_in(own)))
+        return own
 
     def _after(self, module: nn.Module, inputs: Any, output: Any) -> None:
         _, given = self.open.pop()
@@ -81,7 +86,7 @@ class Forward:
         for tensor in tensors:
             if tensor.requires_grad:
                 kept = self.gradients.setdefault(module, {"inputs": [], "outputs": []})[side]
-                tensor.register_hook(kept.append)
+                tensor.register_hook(kept.append)  # type: ignore[no-untyped-call]
 
     def backward_culprit(self) -> tuple[str, nn.Module, str] | None:
         """After a backward pass: name, module and what of it is not finite, though the gradient that came in is.

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seglit.blackbox.bundle import Bundle, Part
 from seglit.blackbox.finding import Finding
 from seglit.blackbox.growth import growths
-from seglit.blackbox.layers import Culprit, Forward, has_parts, is_finite
+from seglit.blackbox.layers import Culprit, Forward, is_finite
 from seglit.blackbox.pixels import first_place, smallest_box
 from seglit.losses.criterion import TRAINED, HeadCriterion
 from seglit.losses.whole_step import set_random_state
@@ -42,21 +42,23 @@ class Replay:
 def localise(module: SegmentationModule, bundle: Bundle, device: torch.device) -> Replay:
     """Run the step of a bundle again, forward and backward, and find the cause.
 
-    The same each time on one device. What a step shares with other ranks is not at hand: their pixels are in no divisor.
+    The same each time on one device. What other ranks had of the step is not at hand: their pixels are in no divisor.
 
     Args:
         module: built as the bundle's configuration says.
         bundle: the step; its weights are loaded into the module.
         device: where it runs.
     """
-    findings = [*criterion_findings(module), *weight_findings(bundle), *batch_findings(module, bundle)]
+    findings = [*criterion_findings(module), *batch_findings(module, bundle)]
     module.load_state_dict(bundle.weights)
     module.train().to(device, TRUE.get(bundle.report["precision"], module.dtype))
     run = Run(module, bundle, device)
     run.go()
-    rows = [row for row in bundle.rows if row["step"] == bundle.report["step"]]
     if not findings:
-        findings = run.findings or ([] if run.spoilt and not rows else group_findings(bundle))
+        # What a net that has diverged trips over at last is no cause.
+        grown = [] if run.raised else group_findings(bundle)
+        later = weight_findings(bundle) or run.findings
+        findings = grown + [finding for finding in later if finding.kind != "group" or not grown]
     if bundle.report["kind"] == "error":
         return Replay(findings, run.terms, run.raised)
     return Replay(findings, run.terms, run.spoilt)
@@ -84,13 +86,13 @@ class Run:
     def go(self) -> None:
         """Run it, as far as it goes."""
         net, parts = self.module.net, self.bundle.parts
+        self.module.zero_grad()
         forward = Forward(net)
         outputs = []
         with forward.watching():
             for part in parts:
-                set_random_state(
-                    self.device, [state.cpu() for state in part.random][: 1 + (self.device.type == "cuda")]
-                )
+                # Of a run on the CPU there is no state of a device.
+                set_random_state(self.device if len(part.random) > 1 else torch.device("cpu"), part.random)
                 try:
                     with self._autocast():
                         outputs.append(self.module(part.image.to(self.device)))
@@ -117,12 +119,12 @@ class Run:
                 text = f"raised {type(error).__name__}: {error}"
                 self.findings.append(Finding("error", "criterion", text, "the error says what to mend"))
                 return
-            self.terms |= {name: float(term) for name, term in terms.items() if not term.ndim}
+            self.terms |= {name: float(term.detach()) for name, term in terms.items() if not term.ndim}
             if not self.findings:
                 self._judge_terms(terms, logits, labels, names)
             total = total + terms["loss"]
         self.spoilt = not math.isfinite(float(total.detach()))
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         gradients = {name: weight.grad for name, weight in self.module.named_parameters() if weight.grad is not None}
         bad = [name for name, gradient in gradients.items() if not is_finite([gradient])]
         self.spoilt = self.spoilt or bool(bad)
@@ -168,8 +170,8 @@ class Run:
                 image, channel, row, column = first_place(~torch.isfinite(gradient))
                 detail = (
                     f"the loss is {float(value.detach()):.4g}, but its gradient in the logits is "
-                    f"{float(gradient[image, channel, row, column])}, first in {named(names, image)}, channel {channel}, "
-                    f"row {row}, column {column} of the logits, where the logit is {float(own[image, channel, row, column]):.4g}"
+                    f"{float(gradient[image, channel, row, column])}, first in {named(names, image)}, "
+                    f"channel {channel}, row {row}, column {column} of the logits, {float(own.detach()[image, channel, row, column]):.4g}"
                 )
                 mend = "bound what is divided by, or is under a root or a logarithm, away from zero"
                 self.findings.append(Finding("gradient", full_name, detail, mend))
@@ -184,7 +186,7 @@ class Run:
         self.spoilt = True
         largest = max(gradients, key=lambda name: float(gradients[name].abs().max()))
         detail = (
-            f"every number of the gradients is finite, but the norm of {len(endless)} of them is not; the largest is that of "
+            f"the gradients are finite, but the norms of {len(endless)} of them are not; the largest number is in "
             f"{largest}, {float(gradients[largest].abs().max()):.3g}"
         )
         group = next((growth.group for growth in growths(self.bundle.rows)), largest)
@@ -236,8 +238,8 @@ def batch_findings(module: SegmentationModule, bundle: Bundle) -> list[Finding]:
                 channel, row, column = first_place(~torch.isfinite(image))
                 count = int((~torch.isfinite(image)).any(0).sum())
                 detail = (
-                    f"{count} pixels are not finite, first {float(image[channel, row, column])} in channel {channel}, row "
-                    f"{row}, column {column} of the batch's image"
+                    f"{count} pixels are not finite, first {float(image[channel, row, column])} in channel {channel}, "
+                    f"row {row}, column {column} of the batch's image"
                 )
                 mend = "mend the file, or what reads and transforms it; data.std must not be 0"
                 found.append(Finding("image", image_file, detail, mend))
@@ -254,9 +256,13 @@ def batch_findings(module: SegmentationModule, bundle: Bundle) -> list[Finding]:
 
 
 def group_findings(bundle: Bundle) -> list[Finding]:
-    """Where nothing is wrong from the start and the step is sound: who grew in the steps before."""
-    grown = [growth for growth in growths(bundle.rows) if growth.ratio > 10.0]
-    return [Finding("group", growth.group, f"{growth}, over {len(bundle.rows)} steps", LOWER) for growth in grown[:1]]
+    """Which group grew most, where the loss had left its level before the step."""
+    before = [row["mean"] for row in bundle.rows if row["step"] < bundle.report["step"] and math.isfinite(row["mean"])]
+    diverged = bundle.report["kind"] == "divergence" or (len(before) > 1 and before[-1] > 10.0 * min(before))
+    if not diverged or not (grown := growths(bundle.rows)):
+        return []
+    detail = f"the loss went from {min(before):.4g} to {before[-1]:.4g} in {len(before)} steps; {grown[0]}"
+    return [Finding("group", grown[0].group, detail, LOWER)]
 
 
 def layer_finding(culprit: Culprit, bundle: Bundle, part: Part) -> Finding:
@@ -268,16 +274,16 @@ def layer_finding(culprit: Culprit, bundle: Bundle, part: Part) -> Finding:
     reach = max((float(tensor.abs().max()) for tensor in culprit.inputs if tensor.numel()), default=0.0)
     where = f"in {named(part.names, place[0])} at {list(place[1:])}" if len(place) > 1 else f"at {list(place)}"
     made = f"its own code, before {culprit.before}, makes" if culprit.before else f"{kind} makes"
-    detail = f"{made} {value} of finite input up to {reach:.4g}, {int(spoilt.sum())} of {spoilt.numel()} numbers, first {where}"
+    count = f"{int(spoilt.sum())} of {spoilt.numel()} numbers"
+    detail = f"{made} {value} of finite input up to {reach:.4g}, {count}, first {where}"
     name = culprit.name or "net"
     if getattr(culprit.module, "eps", None) == 0:
         return Finding("layer", name, f"{detail}; its eps is 0, and its input is constant", "give it an eps, as 1e-5")
-    growth = next((f"; before, {one}" for one in growths(bundle.rows) if one.ratio > 10.0), "")
     if bundle.report["precision"].startswith("16-") and not culprit.within and (full := in_float32(culprit)):
         detail += f"; in float32 it would be {full:.4g}, above float16's 65504"
-        return Finding("layer", name, detail + growth, "train with trainer.precision=bf16-mixed, or bound what goes in")
-    if reach > 1e15 or growth:
-        return Finding("layer", name, detail + growth, LOWER)
+        return Finding("layer", name, detail, "train with trainer.precision=bf16-mixed, or bound what goes in")
+    if reach > 1e15:
+        return Finding("layer", name, detail, LOWER)
     own = "look there for a division by zero, a root or a logarithm of what is not above zero"
     return Finding("layer", name, detail, own)
 

@@ -37,8 +37,8 @@ class BlackBox(Callback):
     waits in each step. On the CPU each step is judged before its weights change.
 
     With a gradient scaler, gradients that overflow are ordinary: the scaler leaves the step out and scales by less.
-    Only `max_overflows` of them in a row are a fault. Over ranks, what one finds stops or skips the step on all, and each
-    writes its part.
+    Only `max_overflows` of them in a row are a fault. Over ranks, what one finds stops or skips the step on all, and
+    each writes its part.
 
     Args:
         folder: where bundles go.
