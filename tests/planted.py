@@ -112,5 +112,8 @@ class Spoil(Callback):
             pl_module.net.decode_head.classifier.weight.data[1, 2] = math.inf
         elif self.fault == "class_weight":
             pl_module.criterion.heads["decode"].losses["loss_ce"].class_weight = (1.0, math.nan, 1.0)
+        elif self.fault == "rate":
+            trainer.optimizers[0].param_groups[0]["initial_lr"] = 30.0
+            trainer.lr_scheduler_configs[0].scheduler.base_lrs[0] = 30.0
         elif self.fault == "large":
             pl_module.net.decode_head.convs[0].conv.weight.data.fill_(3e4)

@@ -1,4 +1,4 @@
-"""Which parameter group grew before a step."""
+"""Which parameter group went away before a step."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from seglit.blackbox.bundle import Row
 
-GRADIENT = "gradient/"
+GRADIENT, RATE = "gradient/", "lr/"
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Growth:
 
     Attributes:
         group: its name.
-        before: its norm at the ring's calmest step.
-        now: its norm at the newest step; infinite where that is no number.
-        lr: its learning rate at the newest step.
+        before: its norm where it was least.
+        now: its norm at the newest step at which those of all groups are finite.
+        lr: its learning rate there.
     """
 
     group: str
@@ -26,24 +26,26 @@ class Growth:
     lr: float
 
     @property
-    def ratio(self) -> float:
-        """How many times greater it is."""
-        return self.now / self.before if self.before > 0 else math.inf
+    def stride(self) -> float:
+        """How far plain gradient descent would move the group."""
+        return self.now * self.lr
 
     def __str__(self) -> str:
         return f"the gradient of group '{self.group}' went from {self.before:.3g} to {self.now:.3g} at lr {self.lr:.3g}"
 
 
 def growths(rows: Sequence[Row]) -> list[Growth]:
-    """Of each group, that which grew most first; empty where fewer than two steps have gradients."""
-    rows = [row for row in rows if any(name.startswith(GRADIENT) for name in row)]
-    if len(rows) < 2:
+    """Of each group, that first whose learning rate times gradient is greatest; empty where no step has gradients."""
+    known = [row for row in rows if (of := gradients_of(row)) and all(map(math.isfinite, of.values()))]
+    if not known:
         return []
     found = []
-    for name, value in rows[-1].items():
-        if name.startswith(GRADIENT):
-            group = name.removeprefix(GRADIENT)
-            earlier = [row[name] for row in rows[:-1] if math.isfinite(row.get(name, math.nan)) and row[name] > 0]
-            now = value if math.isfinite(value) else math.inf
-            found.append(Growth(group, min(earlier, default=0.0), now, rows[-1][f"lr/{group}"]))
-    return sorted(found, key=lambda growth: growth.ratio * growth.lr, reverse=True)
+    for group, now in gradients_of(known[-1]).items():
+        before = min(of[group] for row in known if group in (of := gradients_of(row)))
+        found.append(Growth(group, before, now, known[-1][f"{RATE}{group}"]))
+    return sorted(found, key=lambda growth: growth.stride, reverse=True)
+
+
+def gradients_of(row: Row) -> dict[str, float]:
+    """The gradient norms of a row by group."""
+    return {name.removeprefix(GRADIENT): value for name, value in row.items() if name.startswith(GRADIENT)}

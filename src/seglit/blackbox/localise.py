@@ -171,7 +171,7 @@ class Run:
                 detail = (
                     f"the loss is {float(value.detach()):.4g}, but its gradient in the logits is "
                     f"{float(gradient[image, channel, row, column])}, first in {named(names, image)}, "
-                    f"channel {channel}, row {row}, column {column} of the logits, {float(own.detach()[image, channel, row, column]):.4g}"
+                    f"channel {channel}, row {row}, column {column} of the logits"
                 )
                 mend = "bound what is divided by, or is under a root or a logarithm, away from zero"
                 self.findings.append(Finding("gradient", full_name, detail, mend))

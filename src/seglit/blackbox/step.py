@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seglit.blackbox.bundle import Row
-from seglit.blackbox.growth import GRADIENT
+from seglit.blackbox.growth import GRADIENT, RATE
 from seglit.blackbox.reading import Reading
 from seglit.losses.criterion import TRAINED
 from seglit.losses.ranks import Ranks
@@ -111,7 +111,7 @@ class Step:
             else:
                 row[name] = value
         row |= {group: math.hypot(*parts) for group, parts in norms.items()}
-        return row | {f"lr/{group}": rate for group, rate in self.rates.items()}
+        return row | {f"{RATE}{group}": rate for group, rate in self.rates.items()}
 
 
 def wrong_among(values: Mapping[str, float]) -> list[str]:
