@@ -70,7 +70,7 @@ PLANTED: dict[str, tuple[tuple[str, ...], str, str, str]] = {
         (
             "model/optimizer=sgd",
             "+tricks=head_lr_x10",
-            "model.paramwise.custom_keys.head.lr_mult=1e5",
+            "model.paramwise.custom_keys.head.lr_mult=1e9",
         ),
         "group",
         "head",
@@ -79,7 +79,7 @@ PLANTED: dict[str, tuple[tuple[str, ...], str, str, str]] = {
     "a weight that is inf": ((SPOIL % "weight",), "weight", "net.decode_head.classifier.weight", "first inf at [1, 2"),
     "log of 0 in a loss": (own_loss("log"), "term", "decode.loss_log", "row 6, column 9, label"),
     "a norm without eps": ((HEAD, "+model.net.decode_head.fault=flat"), "layer", "decode_head.flat", "eps is 0"),
-    "a slope of 1e38": ((HEAD, "+model.net.decode_head.fault=steep"), "group", "", ""),
+    "a slope of 1e38": ((HEAD, "+model.net.decode_head.fault=steep"), "group", "base", "the norms of"),
     "a loss weight of inf": (
         ("model.criterion.decode.losses.loss_ce.loss_weight=inf",),
         "criterion",
@@ -211,6 +211,20 @@ def bundle_of(folder: Path) -> Path:
     return found
 
 
+@pytest.mark.slow
+def test_what_one_rank_finds_ends_all(tiny_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Two processes, of which one has the spoilt image; both stop, and each keeps its part."""
+    ranks = ("trainer.devices=2", "trainer.strategy=ddp_spawn", "data.batch_size=1")
+    cfg = compose(tiny_overrides(tiny_data, tmp_path / "run", *QUIET, *NAN, *ranks))
+    with pytest.raises(Exception, match=r"TrainingFault: step .: loss is nan, .*; `seglit-replay"):
+        run(cfg)
+    found = replay(bundle_of(tmp_path), packages=["planted"])
+    assert [len(one.findings) for one in found] in ([0, 1], [1, 0])
+    assert [one.reproduced for one in found] == [bool(one.findings) for one in found]
+    (named,) = (finding for one in found for finding in one.findings)
+    assert (named.kind, Path(named.name).name) == ("image", "3.png")
+
+
 @pytest.mark.parametrize("told", [(), ("+tricks=ohem",)], ids=["shared divisors", "cached gradients"])
 def test_the_micro_batch_is_found(tiny_data: Path, tmp_path: Path, told: tuple[str, ...]) -> None:
     parts, _, _ = parts_of(tiny_data, tmp_path / "run", *NAN, *told, "trainer.accumulate_grad_batches=3")
@@ -237,7 +251,7 @@ def test_a_replay_gives_the_same_numbers(tiny_data: Path, tmp_path: Path) -> Non
 def scaled(data: Path, folder: Path, *more: str) -> tuple[Parts, BlackBox, Steps]:
     """A run in float16 with a gradient scaler, on the CPU."""
     parts, box, steps = parts_of(data, folder, *more)
-    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**40))
+    plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=2.0**24))
     parts.trainer.strategy.precision_plugin = plugin
     return parts, box, steps
 
@@ -303,16 +317,14 @@ def test_level() -> None:
 
 
 def test_a_damaged_checkpoint_ends_before_the_first_step(tiny_data: Path, tmp_path: Path) -> None:
-    run(
-        compose(
-            tiny_overrides(tiny_data, tmp_path / "run", *QUIET, "trainer.max_steps=2", "trainer.val_check_interval=2")
-        )
-    )
+    told = [*QUIET, "trainer.val_check_interval=3", SPOIL % "weight", "+callbacks.spoil.step=5"]
+    with pytest.raises(TrainingFault, match="step 5: loss is nan"):
+        run(compose(tiny_overrides(tiny_data, tmp_path / "run", *told)))
     path = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = torch.load(path, weights_only=True)
     content["state_dict"]["net.decode_head.classifier.bias"][1] = math.nan
     torch.save(content, path)
-    cfg = compose(tiny_overrides(tiny_data, tmp_path / "more", *QUIET, f"ckpt_path='{path}'"))
+    cfg = compose(tiny_overrides(tiny_data, tmp_path / "more", *told, f"ckpt_path='{path}'"))
     with pytest.raises(
         TrainingFault, match=r"before the first step, net.decode_head.classifier.bias is not finite, .*last"
     ):

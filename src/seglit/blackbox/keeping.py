@@ -70,6 +70,7 @@ def bundle_of(
         "precision": trainer.precision,
         "normalize": module.normalize,
         "device": module.device.type,
+        "groups": {weight.name: weight.group for weight in step.weights},
         "files": files_of(trainer.datamodule, step.names),  # type: ignore[attr-defined]
         "stored": module.stored_values(),
         "versions": {"seglit": __version__, "torch": str(torch.__version__)},

@@ -189,8 +189,7 @@ class Run:
             f"the gradients are finite, but the norms of {len(endless)} of them are not; the largest number is in "
             f"{largest}, {float(gradients[largest].abs().max()):.3g}"
         )
-        group = next((growth.group for growth in growths(self.bundle.rows)), largest)
-        self.findings.append(Finding("group", group, detail, LOWER))
+        self.findings.append(Finding("group", self.bundle.report["groups"].get(largest, largest), detail, LOWER))
 
 
 def criterion_findings(module: SegmentationModule) -> list[Finding]:

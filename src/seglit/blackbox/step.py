@@ -39,8 +39,11 @@ class Step:
         random: of each that began, the states of the generators before it.
         names: of the images.
         losses: what the module returned for each.
-        labels: what the numbers in `reading` are.
+        labels: what the numbers in `reading` are, but for the last, the norms of gradients.
+        weights: what these are of.
         reading: the numbers of the step.
+        values: of them, those with labels, once they are read.
+        norms: the others.
         rates: the learning rate of each group.
     """
 
@@ -50,7 +53,10 @@ class Step:
     names: list[str] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    weights: list[Weight] = field(default_factory=list)
     reading: Reading | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    norms: list[float] = field(default_factory=list)
     rates: dict[str, float] = field(default_factory=dict)
 
     def begin(self, batch: Mapping[str, Any], random: list[Tensor]) -> None:
@@ -68,7 +74,7 @@ class Step:
     def numbers(
         self, module: SegmentationModule, weights: Sequence[Weight], optimizer: Optimizer, rank: int, ranks: int
     ) -> Tensor:
-        """All numbers of the step in one tensor, and in `labels` what they are.
+        """All numbers of the step in one tensor, and in `labels` and `weights` what they are.
 
         Args:
             module: has run all micro-batches.
@@ -78,10 +84,10 @@ class Step:
             ranks: their number; what they find is exchanged, so that all judge alike.
         """
         terms = {name: term for name, term in module.newest_terms.items() if not term.ndim}
-        shown = [weight for weight in weights if weight.parameter.grad is not None]
+        pairs = [(weight, weight.parameter.grad) for weight in weights]
+        shown = [(weight, gradient) for weight, gradient in pairs if gradient is not None]
         dtype = torch.float64 if module.dtype == torch.float64 else torch.float32
-        gradients = [gradient for weight in weights if (gradient := weight.parameter.grad) is not None]
-        norms = torch._foreach_norm(gradients, 2, dtype) if gradients else ()
+        norms = torch._foreach_norm([gradient for _, gradient in shown], 2, dtype) if shown else ()
         loss = terms["loss"].to(dtype)
         shared = {MEAN: loss}
         if ranks > 1:
@@ -91,59 +97,59 @@ class Step:
             mean, spoilt = Ranks(ranks).summed([loss / ranks, spoilt])
             shared = {MEAN: mean} | {f"{RANK}{place}": flag for place, flag in enumerate(spoilt)}
         self.labels = [*shared, *(f"{PART}{place}" for place in range(len(self.losses))), *terms]
-        self.labels += [f"{GRADIENT}{weight.group}|{weight.name}" for weight in shown]
+        self.weights = [weight for weight, _ in shown]
         self.rates = {str(group.get("name", place)): group["lr"] for place, group in enumerate(optimizer.param_groups)}
         values = [*shared.values(), *self.losses, *terms.values(), *norms]
-        return torch.stack([value.to(dtype) for value in values])
+        # To convert what needs none takes longer than all the rest.
+        return torch.stack([value if value.dtype == dtype else value.to(dtype) for value in values])
 
-    def values(self) -> dict[str, float]:
-        """The numbers by what they are."""
+    def read(self) -> None:
+        """Fill in `values` and `norms`."""
         assert self.reading is not None
-        return dict(zip(self.labels, self.reading.values(), strict=True))
+        numbers = self.reading.values()
+        self.values = dict(zip(self.labels, numbers, strict=False))
+        self.norms = numbers[len(self.labels) :]
 
-    def row(self, values: Mapping[str, float]) -> Row:
+    def row(self) -> Row:
         """The step in the ring; gradients of a group's parameters become one norm."""
-        row: Row = {"step": self.number, "names": self.names, "note": ""}
         norms: dict[str, list[float]] = {}
-        for name, value in values.items():
-            if name.startswith(GRADIENT):
-                norms.setdefault(name.partition("|")[0], []).append(value)
-            else:
-                row[name] = value
-        row |= {group: math.hypot(*parts) for group, parts in norms.items()}
+        for weight, norm in zip(self.weights, self.norms, strict=True):
+            norms.setdefault(weight.group, []).append(norm)
+        row: Row = {"step": self.number, "names": self.names, "note": "", **self.values}
+        row |= {f"{GRADIENT}{group}": math.hypot(*parts) for group, parts in norms.items()}
         return row | {f"{RATE}{group}": rate for group, rate in self.rates.items()}
 
+    def wrong_losses(self) -> list[str]:
+        """Names of the losses that are no finite numbers, and of the ranks that found such a loss.
 
-def wrong_among(values: Mapping[str, float]) -> list[str]:
-    """Names of the losses and gradients that are no finite numbers, and of the ranks that found such a loss.
+        What is logged only, as a share of pixels, is not looked at.
+        """
+        wrong = [name for name, value in self.values.items() if not math.isfinite(value) and is_trained(name)]
+        return wrong + [name for name, value in self.values.items() if value and name.startswith(RANK)]
 
-    What is logged only, as a share of pixels, is not looked at.
-    """
-    wrong = [name for name, value in values.items() if not math.isfinite(value) and is_trained(name)]
-    return wrong + [name for name, value in values.items() if name.startswith(RANK) and value]
+    def wrong_weights(self) -> list[Weight]:
+        """Those whose gradients have no finite norm."""
+        if all(map(math.isfinite, self.norms)):
+            return []
+        return [weight for weight, norm in zip(self.weights, self.norms, strict=True) if not math.isfinite(norm)]
+
+    def in_words(self) -> str:
+        """What is wrong with the step."""
+        wrong = self.wrong_losses()
+        said = [f"{name} is {self.values[name]}" for name in wrong if name == "loss" or "." in name]
+        parts = [name.removeprefix(PART) for name in wrong if name.startswith(PART)]
+        if parts and not said:
+            said.append(f"the loss of micro-batch {', '.join(parts)} is no finite number")
+        ranks = [name.removeprefix(RANK) for name in wrong if name.startswith(RANK)]
+        if ranks and len(ranks) < sum(name.startswith(RANK) for name in self.values):
+            said.append(f"found by rank {', '.join(ranks)}")
+        if not said:
+            weights = self.wrong_weights()
+            count = f"{len(weights)} of {len(self.weights)} weights"
+            said = [f"the gradient of {weights[0].name} (group '{weights[0].group}') is not finite, as of {count}"]
+        return ", ".join(said)
 
 
 def is_trained(name: str) -> bool:
-    """Whether a number is a loss or a gradient."""
-    begins = name.startswith((GRADIENT, PART))
-    return begins or name in (MEAN, "loss") or name.partition(".")[2].startswith(TRAINED)
-
-
-def in_words(wrong: Sequence[str], values: Mapping[str, float]) -> str:
-    """What is wrong with a step, from `wrong_among`."""
-    gradients = [name for name in wrong if name.startswith(GRADIENT)]
-    terms = [name for name in wrong if name == "loss" or ("." in name and name not in gradients)]
-    ranks = [name.removeprefix(RANK) for name in wrong if name.startswith(RANK)]
-    parts = [name.removeprefix(PART) for name in wrong if name.startswith(PART)]
-    said = [f"{name} is {values[name]}" for name in terms]
-    if parts and not terms:
-        said.append(f"the loss of micro-batch {', '.join(parts)} is no finite number")
-    if ranks:
-        said.append(f"found by rank {', '.join(ranks)}")
-    if gradients and not said:
-        group, _, first = gradients[0].removeprefix(GRADIENT).partition("|")
-        count = sum(name.startswith(GRADIENT) for name in values)
-        said.append(
-            f"the gradient of {first} (group '{group}') is not finite, as of {len(gradients)} of {count} weights"
-        )
-    return ", ".join(said) or "the loss is no finite number"
+    """Whether a number is a loss that is trained on."""
+    return name in (MEAN, "loss") or name.startswith(PART) or name.partition(".")[2].startswith(TRAINED)

@@ -12,11 +12,11 @@ from torch.optim import Optimizer
 
 from seglit.blackbox.bundle import Row
 from seglit.blackbox.fault import TrainingFault
-from seglit.blackbox.growth import GRADIENT, growths
+from seglit.blackbox.growth import growths
 from seglit.blackbox.keeping import keep
 from seglit.blackbox.level import Level
 from seglit.blackbox.reading import Reading
-from seglit.blackbox.step import MEAN, Step, Weight, in_words, wrong_among
+from seglit.blackbox.step import MEAN, Step, Weight
 from seglit.losses.pixels import can_look_at
 from seglit.losses.whole_step import random_state
 from seglit.module import SegmentationModule
@@ -215,35 +215,35 @@ class BlackBox(Callback):
         if step is None:
             return
         assert isinstance(module, SegmentationModule)
-        values = step.values()
-        self.rows.append(step.row(values))
-        wrong = wrong_among(values)
-        if not wrong:
+        step.read()
+        self.rows.append(step.row())
+        losses, weights = step.wrong_losses(), step.wrong_weights()
+        if not losses and not weights:
             self.overflows = 0
-            if self.level.add(values[MEAN]):
-                self._diverged(trainer, module, step, values[MEAN])
-        elif self._is_left_out(trainer, wrong):
+            if self.level.add(step.values[MEAN]):
+                self._diverged(trainer, module, step)
+        elif not losses and self._is_left_out(trainer):
             self.rows[-1]["note"] = "overflow"
         else:
-            self._fault(trainer, module, step, in_words(wrong, values))
+            self._fault(trainer, module, step)
 
-    def _is_left_out(self, trainer: Trainer, wrong: list[str]) -> bool:
-        """Whether gradients have overflowed, and no more, which a scaler sees to."""
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        if scaler is None or not all(name.startswith(GRADIENT) for name in wrong):
+    def _is_left_out(self, trainer: Trainer) -> bool:
+        """Whether a scaler sees to gradients that have overflowed."""
+        if getattr(trainer.precision_plugin, "scaler", None) is None:
             return False
         self.overflows += 1
         return self.overflows < self.max_overflows
 
-    def _fault(self, trainer: Trainer, module: SegmentationModule, step: Step, problem: str) -> None:
+    def _fault(self, trainer: Trainer, module: SegmentationModule, step: Step) -> None:
         """Skip the step, or end the run."""
+        problem = step.in_words()
         self._put_back(step)
         self.rows[-1]["note"] = "fault"
         if self.overflows >= self.max_overflows:
             problem = f"the gradient scaler has left out {self.overflows} steps in a row; {problem}"
         if self.on_nonfinite == "stop" or self.skipped >= self.max_skipped:
             limit = f", after {self.skipped} skipped ones, which are all of max_skipped" if self.skipped else ""
-            where = self._keep(trainer, module, step, "nonfinite", problem)
+            where = self._kept_by_all(trainer, module, step, "nonfinite", problem)
             raise TrainingFault(f"step {step.number}: {problem}{limit}; {where}")
         self.skipped += 1
         where = (
@@ -263,20 +263,26 @@ class BlackBox(Callback):
         if self._weight_copies:
             torch._foreach_copy_([weight.parameter for weight in self._weights], self._weight_copies)
 
-    def _diverged(self, trainer: Trainer, module: SegmentationModule, step: Step, loss: float) -> None:
+    def _diverged(self, trainer: Trainer, module: SegmentationModule, step: Step) -> None:
         """Warn, or end the run."""
         level = self.level
         grown = "; ".join(map(str, growths(self.rows)[:1])) or "no gradient is known of the steps before"
         problem = (
             f"the loss has been above {level.factor:g} times its running level, {level.level:.4g}, for {level.above} "
-            f"steps, and is {loss:.4g}; {grown}; a lower learning rate, a longer warm-up or trainer.gradient_clip_val "
+            f"steps, and is {step.values[MEAN]:.4g}; {grown}; a lower learning rate, a longer warm-up or trainer.gradient_clip_val "
             "may help"
         )
         if self.on_divergence == "stop":
-            where = self._keep(trainer, module, step, "divergence", problem)
+            where = self._kept_by_all(trainer, module, step, "divergence", problem)
             raise TrainingFault(f"step {step.number}: {problem}; {where}")
         if trainer.is_global_zero:
             warnings.warn(f"step {step.number}: {problem}", stacklevel=2)
+
+    def _kept_by_all(self, trainer: Trainer, module: SegmentationModule, step: Step, kind: str, problem: str) -> str:
+        """Write the bundle, and wait until all ranks have, as the first that ends takes the others down."""
+        where = self._keep(trainer, module, step, kind, problem)
+        trainer.strategy.barrier("black box")
+        return where
 
     def _keep(self, trainer: Trainer, module: SegmentationModule, step: Step, kind: str, problem: str) -> str:
         kinds = zip(self._buffers, self._copies(step), strict=True)
