@@ -91,7 +91,6 @@ class SegmentationModule(LightningModule):
         evaluations: what the newest evaluation of each stage, `val` or `test`, found.
         newest_terms: the terms of the newest training step, on the device; of the whole step once its last micro-batch
             has run, where they are added up over it.
-        newest_loss: what the newest training step returned, without its graph.
 
     Raises:
         ValueError: if criterion and net do not fit, or `normalize="global"` is given with a criterion's `compat`.
@@ -133,7 +132,6 @@ class SegmentationModule(LightningModule):
         self._images_seen = 0
         self._to_log: dict[str, Tensor] = {}
         self.newest_terms: dict[str, Tensor] = {}
-        self.newest_loss = torch.zeros(())
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net.to(memory_format=self.memory_format)
         if compile:
@@ -182,7 +180,6 @@ class SegmentationModule(LightningModule):
             terms = self._step.terms
             logged = logged and (batch_index + 1) % count == 0
         self.newest_terms = {name: term.detach() for name, term in terms.items()}
-        self.newest_loss = loss.detach()
         self._to_log = self.newest_terms if logged else {}
         return loss
 

@@ -24,7 +24,8 @@ CONFIG, REPORT, RING, WEIGHTS, BATCH = (
 )
 
 Row = dict[str, Any]
-"""A step in the ring: `step`, `names`, `loss`, each term, `gradient/<group>`, `lr/<group>`; numbers but for `names`."""
+"""A step in the ring: `step`, `names` of its images, `note`, which is `fault`, `overflow` or empty; and numbers: `mean`,
+the loss over all ranks, `loss` and each term, `gradient/<group>` before clipping, `lr/<group>`."""
 
 
 @dataclass(frozen=True)

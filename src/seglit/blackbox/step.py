@@ -17,7 +17,7 @@ from seglit.losses.ranks import Ranks
 from seglit.module import SegmentationModule
 
 MEAN, PART, RANK = "mean", "part/", "rank/"
-"""Names of numbers: the loss over all ranks, what the module returned for a micro-batch, and whose loss is at fault."""
+"""Names of numbers: the loss over all ranks, that of a micro-batch, and whose loss is at fault."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Step:
         batches: its micro-batches as the module got them; the first alone where it holds all.
         random: of each that began, the states of the generators before it.
         names: of the images.
-        losses: what the module returned for each.
+        losses: of each, the number that runs backward; with a gradient scaler it is scaled.
         labels: what the numbers in `reading` are, but for the last, the norms of gradients.
         weights: what these are of.
         reading: the numbers of the step.
@@ -88,7 +88,8 @@ class Step:
         shown = [(weight, gradient) for weight, gradient in pairs if gradient is not None]
         dtype = torch.float64 if module.dtype == torch.float64 else torch.float32
         norms = torch._foreach_norm([gradient for _, gradient in shown], 2, dtype) if shown else ()
-        loss = terms["loss"].to(dtype)
+        # A module whose steps are its own has no terms.
+        loss = (terms["loss"] if terms else torch.stack(self.losses).sum()).to(dtype)
         shared = {MEAN: loss}
         if ranks > 1:
             spoilt = torch.zeros(ranks, dtype=dtype, device=loss.device)
@@ -115,7 +116,8 @@ class Step:
         norms: dict[str, list[float]] = {}
         for weight, norm in zip(self.weights, self.norms, strict=True):
             norms.setdefault(weight.group, []).append(norm)
-        row: Row = {"step": self.number, "names": self.names, "note": "", **self.values}
+        row: Row = {"step": self.number, "names": self.names, "note": ""}
+        row |= {name: value for name, value in self.values.items() if not name.startswith((PART, RANK))}
         row |= {f"{GRADIENT}{group}": math.hypot(*parts) for group, parts in norms.items()}
         return row | {f"{RATE}{group}": rate for group, rate in self.rates.items()}
 

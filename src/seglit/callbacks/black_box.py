@@ -146,11 +146,10 @@ class BlackBox(Callback):
                 torch._foreach_copy_(copies, list(kind.values()))
         self._step.begin(batch, random_state(trainer.strategy.root_device))
 
-    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Keep the loss of the micro-batch."""
-        assert isinstance(pl_module, SegmentationModule)
         assert self._step is not None
-        self._step.losses.append(pl_module.newest_loss)
+        self._step.losses.append(loss.detach())
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
@@ -269,8 +268,8 @@ class BlackBox(Callback):
         grown = "; ".join(map(str, growths(self.rows)[:1])) or "no gradient is known of the steps before"
         problem = (
             f"the loss has been above {level.factor:g} times its running level, {level.level:.4g}, for {level.above} "
-            f"steps, and is {step.values[MEAN]:.4g}; {grown}; a lower learning rate, a longer warm-up or trainer.gradient_clip_val "
-            "may help"
+            f"steps, and is {step.values[MEAN]:.4g}; {grown}; a lower learning rate, a longer warm-up or "
+            "trainer.gradient_clip_val may help"
         )
         if self.on_divergence == "stop":
             where = self._kept_by_all(trainer, module, step, "divergence", problem)
