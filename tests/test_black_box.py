@@ -1,6 +1,7 @@
 """The black box: each planted fault ends the run before it spoils the weights, and the replay names it."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from seglit.blackbox.localise import Replay
 from seglit.build import Parts, build
 from seglit.callbacks import BlackBox, black_box
 from seglit.config import compose, to_text
-from seglit.replay import replay
+from seglit.replay import main, replay
 from seglit.train import run
 
 QUIET = [
@@ -304,6 +305,95 @@ def test_divergence(tiny_data: Path, tmp_path: Path) -> None:
     )
     with pytest.warns(UserWarning, match="the loss has been above 3 times its running level"):
         parts.trainer.fit(parts.module, datamodule=parts.datamodule)
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    parts, _, _ = parts_of(tiny_data, folder / "run", *NAN)
+    with pytest.raises(TrainingFault):
+        parts.trainer.fit(parts.module, datamodule=parts.datamodule)
+    return bundle_of(folder)
+
+
+def test_the_command(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([str(bundle), "--trust", "planted"])
+    said = capsys.readouterr().out
+    assert "it happens again: loss nan" in said
+    assert "cause: image" in said
+
+
+def spoilt(bundle: Path, folder: Path, name: str, content: bytes | None) -> Path:
+    """A copy of a bundle with another file in it, or without it."""
+    copy = Path(shutil.copytree(bundle / "rank_0", folder / "copy"))
+    if content is None:
+        (copy / name).unlink()
+    else:
+        (copy / name).write_bytes(content)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.yaml", None, "holds no configuration; from Python"),
+        ("report.json", None, "holds no bundle; give a folder that seglit's black box wrote"),
+        ("report.json", b"{", "report.json: cannot be read (JSONDecodeError"),
+        ("weights.safetensors", b"cut", "weights.safetensors: cannot be read (SafetensorError"),
+        ("batch.safetensors", None, "batch.safetensors: cannot be read (FileNotFoundError"),
+        ("ring.csv", b"step,names,note\nx,y,z\n", "ring.csv: cannot be read (ValueError"),
+    ],
+)
+def test_a_damaged_bundle_is_refused(
+    bundle: Path, tmp_path: Path, name: str, content: bytes | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([str(spoilt(bundle, tmp_path, name, content)), "--trust", "planted"])
+    assert said in capsys.readouterr().err
+
+
+def test_a_bundle_executes_nothing_that_is_not_trusted(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([str(bundle)])
+    said = "config.yaml: data._target_: planted.Data is no class that a checkpoint may name; for a package of your own"
+    assert said in capsys.readouterr().err
+
+
+def test_a_full_disk_hides_no_fault(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("seglit.blackbox.bundle.save_file", full)
+    parts, _, _ = parts_of(tiny_data, tmp_path / "run", *NAN)
+    with pytest.raises(TrainingFault, match=r"loss is nan, .*; no bundle could be written \(OSError: .*No space left"):
+        parts.trainer.fit(parts.module, datamodule=parts.datamodule)
+    assert not list(bundle_of(tmp_path).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"max_skipped": 0}, "max_skipped must be at least 1, got 0"),
+        ({"ring": 1}, "ring must be at least 2"),
+        ({"divergence_factor": 1.0}, "divergence_factor must be above 1"),
+    ],
+)
+def test_arguments_out_of_range(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"BlackBox: {said}"):
+        BlackBox("x", **arguments)
+
+
+def test_only_modules_that_it_knows() -> None:
+    with pytest.raises(ValueError, match=r"needs a seglit\.module\.SegmentationModule, got LightningModule"):
+        BlackBox("x").setup(Trainer(logger=False, accelerator="cpu"), LightningModule(), "fit")
+
+
+def test_what_it_counts_goes_on() -> None:
+    box, other = BlackBox("x"), BlackBox("x")
+    box.skipped, box.overflows = 3, 2
+    box.level.add(1.5)
+    other.load_state_dict(box.state_dict())
+    assert other.state_dict() == box.state_dict() != BlackBox("x").state_dict()
 
 
 def test_level() -> None:

@@ -24,8 +24,8 @@ CONFIG, REPORT, RING, WEIGHTS, BATCH = (
 )
 
 Row = dict[str, Any]
-"""A step in the ring: `step`, `names` of its images, `note`, which is `fault`, `overflow` or empty; and numbers: `mean`,
-the loss over all ranks, `loss` and each term, `gradient/<group>` before clipping, `lr/<group>`."""
+"""A step in the ring: `step`, `names` of its images, `note`, which is `fault`, `overflow` or empty; and numbers:
+`mean`, the loss over all ranks, `loss` and each term, `gradient/<group>` before clipping, `lr/<group>`."""
 
 
 @dataclass(frozen=True)

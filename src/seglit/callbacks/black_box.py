@@ -92,6 +92,7 @@ class BlackBox(Callback):
         self.skipped = 0
         self.overflows = 0
         self._step: Step | None = None
+        self._inside = False
         self._waiting: Step | None = None
         self._weights: list[Weight] = []
         self._weight_copies: list[Tensor] = []
@@ -140,6 +141,7 @@ class BlackBox(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Keep the batch and the states of the generators, and of a step's first batch the buffers."""
+        self._inside = True
         if self._step is None:
             self._step = Step(trainer.global_step)
             for kind, copies in zip(self._buffers, self._copies(self._step), strict=True):
@@ -173,6 +175,12 @@ class BlackBox(Callback):
         self._weight_copies = self._weight_copies or [torch.empty_like(weight) for weight in weights]
         torch._foreach_copy_(self._weight_copies, weights)
 
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note that errors to come are none of the batch."""
+        self._inside = False
+
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Judge the last step, before its weights are evaluated."""
         self._settle(trainer, pl_module)
@@ -188,7 +196,7 @@ class BlackBox(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Keep the step that an error ended."""
         step, self._step = self._step, None
-        if step is None or not isinstance(exception, Exception) or isinstance(exception, TrainingFault):
+        if step is None or not self._inside or not isinstance(exception, Exception):
             return
         assert isinstance(pl_module, SegmentationModule)
         said = f"{type(exception).__name__}: {exception}"
