@@ -35,7 +35,7 @@ def ended(folder: Path, modules: tuple[str, ...], *words: str) -> list[str]:
     return done.stdout.splitlines()[-1].split()
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "compare", "sweep", "doctor"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "compare", "sweep", "doctor", "replay"])
 def test_help_imports_nothing_heavy(tmp_path: Path, command: str) -> None:
     assert ended(tmp_path, HEAVY, f"seglit.{command}", "--help") == ["0"]
 

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import tiny_overrides
 from seglit.build import build
+from seglit.callbacks import black_box
 from seglit.config import compose
 from seglit.losses import ohem, pixels, proof, tiled
 
@@ -78,6 +79,8 @@ class Calls(TorchFunctionMode):
             name in MOVES and self.watch.is_of_host(args[0]) and moves_to(args, kwargs or {})
         ):
             self.watch.note(name)
+        elif name == "empty" and (kwargs or {}).get("device") is None:
+            self.watch.of_host.append(result)
         elif name in FROM_HOST:
             if name == "new_tensor" or (kwargs or {}).get("device") is not None:
                 self.watch.note(name)
@@ -113,7 +116,7 @@ class Operations(TorchDispatchMode):
 
 def watched(overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> Watch:
     """What would wait in each step of a run, where the losses take the way that they take on a device."""
-    for module in (pixels, ohem, tiled):
+    for module in (pixels, ohem, tiled, black_box):
         monkeypatch.setattr(module, "can_look_at", lambda tensor: False)
     monkeypatch.setattr(proof, "kernel_for", lambda device: None)
     parts = build(compose(overrides))

@@ -148,11 +148,14 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def explain(error: BaseException) -> str | None:
-    """A mistake of the user in words, `config: ...` or `data: ...`; None for any other error, which needs its trace."""
+    """A mistake of the user, or the end of a training, in words, `config: ...`; None for what needs its trace."""
     from hydra.errors import HydraException, InstantiationException
 
+    from seglit.blackbox.fault import TrainingFault
     from seglit.data.errors import DataError
 
+    if isinstance(error, TrainingFault):
+        return f"training: {error}"
     if isinstance(error, ConfigError):
         return "\n".join(f"config: {line}" for line in str(error).splitlines())
     if isinstance(error, DataError):

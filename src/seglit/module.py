@@ -89,6 +89,8 @@ class SegmentationModule(LightningModule):
         config: the resolved configuration of the run as YAML text, kept in each checkpoint; empty if there is none.
         images_per_step: over all devices, kept there too; 0 if it is not known.
         evaluations: what the newest evaluation of each stage, `val` or `test`, found.
+        newest_terms: the terms of the newest training step, on the device; of the whole step once its last micro-batch
+            has run, where they are added up over it.
 
     Raises:
         ValueError: if criterion and net do not fit, or `normalize="global"` is given with a criterion's `compat`.
@@ -129,6 +131,7 @@ class SegmentationModule(LightningModule):
         self.evaluations: dict[str, Evaluation] = {}
         self._images_seen = 0
         self._to_log: dict[str, Tensor] = {}
+        self.newest_terms: dict[str, Tensor] = {}
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.net.to(memory_format=self.memory_format)
         if compile:
@@ -176,7 +179,8 @@ class SegmentationModule(LightningModule):
             loss = self._step.part(batch["image"], batch["labels"]) * (self.ranks.size * count)
             terms = self._step.terms
             logged = logged and (batch_index + 1) % count == 0
-        self._to_log = {name: term.detach() for name, term in terms.items()} if logged else {}
+        self.newest_terms = {name: term.detach() for name, term in terms.items()}
+        self._to_log = self.newest_terms if logged else {}
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

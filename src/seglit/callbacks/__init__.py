@@ -1,6 +1,7 @@
 """What watches a run."""
 
 from seglit.callbacks.best_checkpoint import BestCheckpoint
+from seglit.callbacks.black_box import BlackBox
 from seglit.callbacks.interruption import Interruption
 from seglit.callbacks.loader_watch import LoaderWatch
 from seglit.callbacks.pictures import Pictures
@@ -11,6 +12,7 @@ from seglit.callbacks.step_seed import StepSeed
 
 __all__ = [
     "BestCheckpoint",
+    "BlackBox",
     "Interruption",
     "LoaderWatch",
     "Pictures",

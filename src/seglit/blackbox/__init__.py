@@ -1,0 +1,1 @@
+"""What is kept of a step that went wrong, and how its cause is found."""
