@@ -1,4 +1,4 @@
-"""Logits of MMSegmentation's own transformers, narrowed, for the tests: tests/golden/mmseg_parts.vit.json.
+"""Logits of MMSegmentation's own transformers, narrowed, for the tests: tests/golden/mmseg_transformers.json.
 
 python scripts/golden_transformers.py      # make the file, in the environment of the other libraries
 
@@ -16,7 +16,7 @@ import torch
 import parity
 import peers
 
-TARGET = peers.ROOT / "tests" / "golden" / "mmseg_parts.vit.json"
+TARGET = peers.ROOT / "tests" / "golden" / "mmseg_transformers.json"
 SIZE = (1, 3, 65, 97)
 SAMPLES = 24
 SWIN: dict[str, Any] = {

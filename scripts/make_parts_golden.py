@@ -21,7 +21,7 @@ import peers
 from parity import original, without
 
 ROOT = Path(__file__).resolve().parents[1]
-TARGET = ROOT / "tests" / "golden" / "mmseg_parts.fast.json"
+TARGET = ROOT / "tests" / "golden" / "mmseg_fast_nets.json"
 CONFIGS = {
     "stdc1": "stdc/stdc1_4xb12-80k_cityscapes-512x1024.py",
     "bisenetv1_r18": "bisenetv1/bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024.py",

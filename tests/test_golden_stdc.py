@@ -38,7 +38,7 @@ def criterion() -> SegmentationCriterion:
 def test_a_step_of_stdc1(mode: str) -> None:
     case = torch.load(SHARED / "train_models_122.pt", weights_only=True)["cases"]["stdc1"]
     translated = network(json.loads((SHARED / "reduced_cfgs.json").read_text())["stdc1"])
-    shapes = json.loads((Path(__file__).parent / "golden" / "mmseg_parts.fast.json").read_text())["models"]["stdc1"]
+    shapes = json.loads((Path(__file__).parent / "golden" / "mmseg_fast_nets.json").read_text())["models"]["stdc1"]
     net = translated.build().double()
     theirs = {key: fill(key, tuple(shape)) for key, shape in case_shapes(net, shapes["weights"], translated).items()}
     net.load_state_dict(translated.renamed(theirs))

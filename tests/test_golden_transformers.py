@@ -1,6 +1,6 @@
 """Transformers, their necks and heads against the numbers of the real MMSegmentation, by way of its configurations.
 
-`golden/mmseg_parts.vit.json` is made by `scripts/golden_transformers.py`.
+`golden/mmseg_transformers.json` is made by `scripts/golden_transformers.py`.
 """
 
 import json
@@ -16,7 +16,7 @@ from seglit.interop.mmseg.network import network
 from seglit.interop.mmseg.parts.convnext import PARTS
 from seglit.interop.mmseg.settings import Settings, UnsupportedError
 
-STORED = json.loads((Path(__file__).parent / "golden" / "mmseg_parts.vit.json").read_text())["models"]
+STORED = json.loads((Path(__file__).parent / "golden" / "mmseg_transformers.json").read_text())["models"]
 
 
 @pytest.mark.parametrize("name", STORED)

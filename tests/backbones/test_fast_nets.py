@@ -14,7 +14,7 @@ from reference.mmseg_nets import fill, image
 from seglit.backbones import STDC, BiSeNetV1, BiSeNetV2, DDRNet, FastSCNN, PIDNet, ResNet
 from seglit.interop.mmseg.network import network
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "mmseg_parts.fast.json"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "mmseg_fast_nets.json"
 STORED = json.loads(GOLDEN.read_text())["models"]
 
 stdc = partial(STDC, 1, channels=(4, 8, 8, 16, 32), context_channels=4, fused_channels=8)

@@ -242,20 +242,25 @@ def fitted(net: "Segmentor", node: Mapping[str, Any], weights: "Mapping[str, Ten
         places += [("auxiliary_head.", f"auxiliary_heads.{heads[0]}.")]
     shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
     known = candidates(node["backbone"])
-    return [Renaming(theirs, ours, best_rules(known, ours, shapes, within(weights, theirs))) for theirs, ours in places]
+    return [
+        Renaming(theirs, ours, best_rules(known[ours == BACKBONE], ours, shapes, within(weights, theirs)))
+        for theirs, ours in places
+    ]
 
 
-def candidates(backbone: Mapping[str, Any]) -> "list[Part]":
-    """Parts that may be those of a network; of ResNets, which are alike by name and shape, those of its variant."""
+def candidates(backbone: Mapping[str, Any]) -> "dict[bool, list[Part]]":
+    """Parts that may be those of a network: of its backbone, if True, and of all else.
+
+    A ResNet is that of its variant: others, and parts that hold a ResNet, are alike by name and shape.
+    """
     from seglit.interop.mmseg.parts import PARTS
     from seglit.interop.mmseg.parts.resnet import VARIANTS
 
-    variant = backbone.get("variant", "v1c") if backbone["_target_"].endswith(".ResNet") else None
-    return [
-        part
-        for part in PARTS
-        if all(kind not in VARIANTS for kind in part.types) or variant in map(VARIANTS.get, part.types)
-    ]
+    others = [part for part in PARTS if not set(VARIANTS) & set(part.types)]
+    if not backbone["_target_"].endswith(".ResNet"):
+        return {True: others, False: others}
+    variant = backbone.get("variant", "v1c")
+    return {True: [part for part in PARTS if variant in map(VARIANTS.get, part.types)], False: others}
 
 
 def within(weights: "Mapping[str, Tensor]", prefix: str) -> "dict[str, Tensor]":
