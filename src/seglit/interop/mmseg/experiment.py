@@ -1,7 +1,7 @@
 """A whole MMSegmentation configuration as an experiment of seglit."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,7 +120,7 @@ def data(values: Mapping[str, Any], stem: str, made: Experiment) -> None:
         made.set("data.root", "???")
     made.defaults["/data"] = name
     given = shipped.resolved("data", name)
-    counts = {head["num_classes"] for _, head in heads(values) if "num_classes" in head}
+    counts = {head["num_classes"] for _, head in heads(values) if "num_classes" in head and learns_classes(head)}
     if len(counts) > 1:
         raise UnsupportedError(f"model: the heads have different num_classes, {sorted(counts)}")
     for count in counts:
@@ -176,31 +176,29 @@ def data(values: Mapping[str, Any], stem: str, made: Experiment) -> None:
 
 def model(values: Mapping[str, Any], made: Experiment, compat: str | None) -> None:
     """Net, criterion and inference."""
-    node = made.network.node
-    wanted = with_classes(node)
     losses, approximated = criterion(values, made.network, compat)
     made.missing += approximated
+    wanted = with_classes(made.network.node, {name for name, head in losses.items() if head.get("target")})
     nearest = shipped.nearest_model(wanted)
     match = None
     if nearest is not None:
         match, changes = nearest
         made.defaults["/model"] = match
         files = shipped.choices(match)
-        criteria = [
-            files["criterion"],
-            *(name for name in shipped.names("model/criterion") if name != files["criterion"]),
-        ]
-        for name in criteria:
-            change = shipped.difference(shipped.resolved("model/criterion", name), losses)
-            if change is not None:
-                if name != files["criterion"]:
-                    made.defaults["/model/criterion"] = name
-                if changes:
-                    made.set("model.net", changes)
-                if change:
-                    made.set("model.criterion", change)
-                made.taken.append(f"network: model={match}{', with other arguments' if changes else ''}")
-                break
+        criteria = {
+            name: change
+            for name in sorted(shipped.names("model/criterion"), key=lambda name: name != files["criterion"])
+            if (change := shipped.difference(shipped.resolved("model/criterion", name), losses)) is not None
+        }
+        if criteria:
+            name = min(criteria, key=lambda name: shipped.leaves(criteria[name]))
+            if name != files["criterion"]:
+                made.defaults["/model/criterion"] = name
+            if changes:
+                made.set("model.net", changes)
+            if criteria[name]:
+                made.set("model.criterion", criteria[name])
+            made.taken.append(f"network: model={match}{', with other arguments' if changes else ''}")
         else:
             match = None
     if match is None:
@@ -225,14 +223,26 @@ def pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-def with_classes(node: Any) -> Any:
-    """A node with the number of classes of the data, and lists in place of tuples."""
+def learns_classes(head: Mapping[str, Any]) -> bool:
+    """Whether a head learns the classes of the data, and not boundaries that are made of them."""
+    return head.get("type") != "STDCHead"
+
+
+def with_classes(node: Any, others: Container[str]) -> Any:
+    """A node with the number of classes of the data, but in heads that learn others, and lists in place of tuples."""
     if isinstance(node, Mapping):
-        return {
-            key: "${data.num_classes}" if key == "num_classes" and isinstance(value, int) else with_classes(value)
-            for key, value in node.items()
-        }
-    return [with_classes(value) for value in node] if isinstance(node, list | tuple) else node
+        result = {key: with_classes(value, others) for key, value in node.items()}
+        if isinstance(node.get("num_classes"), int):
+            result["num_classes"] = "${data.num_classes}"
+        return result | {name: literal(node[name]) for name in node if name in others}
+    return [with_classes(value, others) for value in node] if isinstance(node, list | tuple) else node
+
+
+def literal(node: Any) -> Any:
+    """A node with lists in place of tuples."""
+    if isinstance(node, Mapping):
+        return {key: literal(value) for key, value in node.items()}
+    return [literal(value) for value in node] if isinstance(node, list | tuple) else node
 
 
 def optimizer(values: Mapping[str, Any], made: Experiment) -> None:

@@ -109,7 +109,7 @@ def _difference(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str,
     change: dict[str, Any] = {}
     for key in base:
         # What a criterion says of tiles and kernels is no part of the loss.
-        if key not in wanted and key not in ("tiled", "kernels", "_target_"):
+        if key not in wanted and base[key] is not None and key not in ("tiled", "kernels", "_target_"):
             return None
     for key, value in wanted.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
