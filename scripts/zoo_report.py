@@ -9,16 +9,19 @@ that is there. Nothing of it is run, but with `--originals`.
 """
 
 import argparse
+import contextlib
 import json
+import multiprocessing
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from importlib.machinery import ModuleSpec
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 import peers
 
@@ -63,18 +66,16 @@ def paths(folder: Path, words: list[str]) -> list[Path]:
     return [path for path in found if not words or any(word in str(path.relative_to(folder)) for word in words)]
 
 
-def imported(path: Path, name: str, scratch: Path) -> Entry:
+def imported(path: Path, name: str) -> Entry:
     """Import a configuration, compose what came out, and build it."""
     from hydra.utils import instantiate
 
-    from seglit.check import check
-    from seglit.config import compose
+    from seglit.config import plain
     from seglit.interop.mmseg.config_command import to_yaml
     from seglit.interop.mmseg.config_file import ConfigFileError, read
     from seglit.interop.mmseg.experiment import experiment
     from seglit.interop.mmseg.faults import findings
     from seglit.interop.mmseg.settings import UnsupportedError
-    from seglit.interop.mmseg.shipped import without_memory
 
     entry = Entry(name)
     try:
@@ -85,50 +86,98 @@ def imported(path: Path, name: str, scratch: Path) -> Entry:
     except (ConfigFileError, UnsupportedError) as error:
         entry.refused = str(error)
         return entry
-    (scratch / "experiment").mkdir(exist_ok=True)
-    (scratch / "experiment" / "imported.yaml").write_text(to_yaml(made, path.name), encoding="utf-8")
-    root = ["data.root=x"] if made.defaults["/data"] == "folder" else []
-    cfg = compose(["+experiment=imported", "output_dir=x", "name=x", *root], scratch)
-    check(cfg)
+    cfg = composed(to_yaml(made, path.name), made.defaults["/data"] == "folder")
     instantiate(cfg.model.criterion, _convert_="all")
-    net = without_memory(lambda: instantiate(cfg.model.net, _convert_="all"))
-    shapes = {key: value.shape for key, value in without_memory(made.network.build).state_dict().items()}
-    if {key: value.shape for key, value in net.state_dict().items()} != shapes:
+    if shapes_of(plain(cfg)["model"]["net"]) != shapes_of(made.network.node):
         raise AssertionError("the experiment makes another network than was translated")
     return entry
 
 
-def compared(path: Path) -> str:
+def composed(text: str, needs_root: bool) -> Any:
+    """The checked configuration of an experiment."""
+    from seglit.check import check
+    from seglit.config import compose
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "experiment").mkdir()
+        (Path(folder) / "experiment" / "imported.yaml").write_text(text, encoding="utf-8")
+        root = ["data.root=x"] if needs_root else []
+        cfg = compose(["+experiment=imported", "output_dir=x", "name=x", *root], Path(folder))
+    check(cfg)
+    return cfg
+
+
+BUILT: dict[str, dict[str, tuple[int, ...]]] = {}
+"""The shapes of all networks that were built, by their nodes: many recipes have the same."""
+
+
+def shapes_of(node: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights of a segmentor, by name."""
+    from hydra.utils import instantiate
+
+    from seglit.interop.mmseg.shipped import without_memory
+
+    key = json.dumps(node, sort_keys=True)
+    if key not in BUILT:
+        net = without_memory(lambda: instantiate(node, _convert_="all"))
+        BUILT[key] = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    return BUILT[key]
+
+
+def without_numbers() -> None:
+    """Let networks be built without drawing weights and, where `torch.device("meta")` is said, without memory."""
+    import torch
+
+    for name in dir(torch.nn.init):
+        if name.endswith("_") and not name.startswith("_"):
+            setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
+    # Rates of stochastic depth are looked at.
+    torch.linspace = partial(torch.linspace, device="cpu")
+
+
+def compared(path: Path, known: dict[str, str]) -> str:
     """Whether the original has the same parameters, after renaming; in the environment of the original."""
     import parity
+    import torch
+
     from seglit.interop.mmseg.config_file import read
     from seglit.interop.mmseg.network import network
     from seglit.interop.mmseg.settings import UnsupportedError
 
-    model = {key: value for key, value in read(path).values["model"].items() if key not in ("data_preprocessor",)}
+    left = ("data_preprocessor", "pretrained", "train_cfg", "test_cfg")
+    model = {key: value for key, value in read(path).values["model"].items() if key not in left}
+    key = repr(parity.without(model, ("init_cfg", "loss_decode", "sampler", "pretrained")))
+    if key in known:
+        return known[key]
     try:
         translated = network(model)
+        ours = shapes_of(translated.node)
     except UnsupportedError:
         return ""
-    theirs = translated.renamed(parity.original({k: v for k, v in model.items() if k != "pretrained"}).state_dict())
-    ours = translated.build().state_dict()
+    try:
+        with torch.device("meta"):
+            original = parity.original(model)
+    except (RuntimeError, NotImplementedError):
+        original = parity.original(model)
+    theirs = translated.renamed(original.state_dict())
+    other = [key for key in ours if key in theirs and ours[key] != tuple(theirs[key].shape)]
     if theirs.keys() != ours.keys():
-        return f"{len(theirs.keys() ^ ours.keys())} names differ, as {min(theirs.keys() ^ ours.keys())}"
-    other = [key for key in ours if ours[key].shape != theirs[key].shape]
-    return f"shapes differ, as of {other[0]}" if other else "equal"
+        known[key] = f"{len(theirs.keys() ^ ours.keys())} names differ, as {min(theirs.keys() ^ ours.keys())}"
+    else:
+        known[key] = f"shapes differ, as of {other[0]}" if other else "equal"
+    return known[key]
 
 
 def among_peers(folder: Path, words: list[str]) -> None:
     """Print the comparison of every configuration with its original, as JSON lines."""
-    warnings.simplefilter("ignore")
-    sys.modules["mmcv._ext"] = peers.Placeholders("mmcv._ext")
-    sys.modules["mmcv._ext"].__spec__ = ModuleSpec("mmcv._ext", None)
-    from mmseg.utils import register_all_modules
+    import parity
 
-    register_all_modules()
+    parity.import_mmseg()
+    without_numbers()
+    known: dict[str, str] = {}
     for path in paths(folder, words):
         try:
-            result = compared(path)
+            result = compared(path, known)
         except Exception as error:
             result = f"{type(error).__name__}: {error}"
         print(json.dumps([str(path.relative_to(folder)), " ".join(result.split())[:200]]), flush=True)
@@ -188,11 +237,30 @@ def shortened(reason: str) -> str:
     return f"`{text if len(text) <= 110 else text[:107] + '...'}`"
 
 
+def prepared() -> None:
+    """Make a process fast that imports many configurations."""
+    with contextlib.suppress(AttributeError):
+        yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc]  # before OmegaConf makes its own of it
+    without_numbers()
+
+
+def attempted(folder: Path, path: Path) -> Entry:
+    """What became of a configuration, whatever went wrong."""
+    name = str(path.relative_to(folder))
+    try:
+        return imported(path, name)
+    except Exception as error:
+        text = " ".join(str(error).split())
+        print(f"{name}: {type(error).__name__}: {text}", file=sys.stderr, flush=True)
+        return Entry(name, refused=f"FAILED: {type(error).__name__}: {text}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="only those with one of the words in their path")
     parser.add_argument("--originals", action="store_true", help="build the originals too")
     parser.add_argument("--output", default=str(OUTPUT))
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--environment", type=Path, default=peers.ENVIRONMENT)
     parser.add_argument("--among-peers", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -207,23 +275,16 @@ def main() -> None:
         command = ["zoo_report.py", *options.words, "--among-peers", "--environment", str(options.environment)]
         result = peers.run(options.environment, *command, stdout=subprocess.PIPE)
         originals = dict(json.loads(line) for line in result.stdout.splitlines() if line.startswith("["))
-    entries = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for path in paths(folder, options.words):
-            name = str(path.relative_to(folder))
-            try:
-                entry = imported(path, name, Path(scratch))
-            except Exception as error:
-                entry = Entry(name, refused=f"FAILED: {type(error).__name__}: {error}")
-                print(f"{name}: {entry.refused}", file=sys.stderr, flush=True)
-            entry.original = originals.get(name, "")
-            entries.append(entry)
+    with multiprocessing.get_context("spawn").Pool(options.processes, prepared) as pool:
+        entries = pool.map(partial(attempted, folder), paths(folder, options.words), chunksize=4)
+    for entry in entries:
+        entry.original = originals.get(entry.name, "")
     text = page(entries)
     if options.output == "-":
         print(text)
     else:
         Path(options.output).write_text(text, encoding="utf-8")
-        print(json.dumps(Counter("refused" if asdict(entry)["refused"] else "built" for entry in entries)))
+        print(json.dumps(Counter("refused" if entry.refused else "built" for entry in entries)))
 
 
 if __name__ == "__main__":
