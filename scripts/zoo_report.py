@@ -137,9 +137,9 @@ def without_numbers() -> None:
 
 def compared(path: Path, known: dict[str, str]) -> str:
     """Whether the original has the same parameters, after renaming; in the environment of the original."""
-    import parity
     import torch
 
+    import parity
     from seglit.interop.mmseg.config_file import read
     from seglit.interop.mmseg.network import network
     from seglit.interop.mmseg.settings import UnsupportedError
