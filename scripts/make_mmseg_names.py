@@ -23,7 +23,8 @@ ELSEWHERE = {
     "mmpretrain.ConvNeXt": [
         *(f"downsample_layers.#.#.{name}" for name in ("bias", "weight")),
         *(f"norm#.{name}" for name in ("bias", "weight")),
-        *(f"stages.#.#.{part}.{name}" for part in ("depthwise_conv", "norm", "pointwise_conv#") for name in ("bias", "weight")),
+        *(f"stages.#.#.{part}.bias" for part in ("depthwise_conv", "norm", "pointwise_conv#")),
+        *(f"stages.#.#.{part}.weight" for part in ("depthwise_conv", "norm", "pointwise_conv#")),
         "stages.#.#.gamma",
     ]
 }

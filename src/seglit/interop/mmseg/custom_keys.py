@@ -1,5 +1,6 @@
 """Rules for parameters, which MMSegmentation gives by the names there, for the names here."""
 
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -9,12 +10,13 @@ import torch
 
 from seglit.interop.mmseg.faults import templates
 from seglit.interop.mmseg.network import Network, Place
+from seglit.interop.mmseg.part import Weights
 from seglit.interop.mmseg.settings import UnsupportedError
 from seglit.interop.mmseg.shipped import without_memory
 from seglit.optim import layer_depths
 
 MOST_NAMES = 300_000
-SMALL = 6
+SMALL = 5
 """Of the numbers in a name, all but one are below, as of stages and layers; one may be of a block."""
 SHAPES = ((3,), (3, 3), (3, 3, 1, 1))
 """One of them fits what is done to a parameter's values."""
@@ -179,6 +181,8 @@ def original(place: Place, ours: list[str]) -> Iterator[tuple[str, str]]:
         return
     numbers = [int(number) for name in wanted for number in re.findall(r"\d+", name)]
     most = max(numbers, default=0) + 9
+    alone: dict[str, str] = {}
+    weights: Weights = {}
     for template in templates()[kind]:
         places = template.count("#")
         if places * most * SMALL ** (places - 1) > MOST_NAMES:
@@ -188,7 +192,17 @@ def original(place: Place, ours: list[str]) -> Iterator[tuple[str, str]]:
             for our in renamed_alone(place, name):
                 full = our[1:] if our.startswith("/") else place.ours + our
                 if full in wanted or our.startswith("/"):
-                    yield place.theirs + name, full
+                    alone[full] = name
+                    weights[name] = torch.empty(0, device="meta")
+    # What a name is made into may depend on which others there are.
+    by_object = {id(weight): name for name, weight in weights.items()}
+    together: dict[str, str] = {}
+    with contextlib.suppress(LookupError, ValueError, RuntimeError):
+        for our, weight in place.part.renamed(weights).items():
+            if place.ours + our in wanted and id(weight) in by_object:
+                together[place.ours + our] = by_object[id(weight)]
+    for our, name in (alone | together).items():
+        yield place.theirs + name, our
 
 
 def numberings(places: int, most: int) -> Iterator[tuple[int, ...]]:
