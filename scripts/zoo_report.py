@@ -31,10 +31,15 @@ WHEEL = "mmsegmentation==1.2.2"
 
 
 CHECKED = """\
-Checked by hand: 30 configurations drawn from those with a flag and 30 from those without (`random.Random(6)` over the
-sorted names) were resolved by MMEngine's own reader, and network, heads, losses, data set, crop, batch, iterations, end
-of the schedule, optimizer and rules for parameters were read beside the flags. All flags of the 30 were right, and
-nothing of these kinds was found in the other 30. What the check could not see are faults of other kinds."""
+Checked by hand: 30 configurations drawn from those with a flag and 30 from those without (`random.Random(6)`, over the
+sorted names) were resolved by MMEngine's own reader, and what came out was read beside the flags: network, heads,
+losses, data set, crop, batch, iterations, end of the schedule, optimizer, rules for parameters. It was this digest that
+was read, not every line of the files. All flags of the first 30 were right, and none of these faults was found in the
+other 30. Faults of other kinds, such as of test pipelines, were not looked for.
+
+Checked by machine: of the 82 configurations with `custom_keys`, the 57 whose network could be built there have just the
+flags that the names of its parameters give. Of the other 25, those of Mask2Former and MaskFormer with a Swin were
+compared by the backbone's names alone; those of SAN and VPD were not."""
 """What was seen when flags were checked by hand."""
 
 

@@ -278,7 +278,7 @@ def pair(value: Any) -> list[int]:
 def can_be_changed(name: str, rules: Mapping[str, Any]) -> bool:
     """Whether a model's own rules for parameters can be made the given ones, as keys cannot be taken away."""
     own = shipped.own(name).get("paramwise", {}).get("custom_keys", {})
-    return own.keys() <= rules.get("custom_keys", own).keys()
+    return "custom_keys" not in rules or set(own) <= set(rules["custom_keys"])
 
 
 def learns_classes(head: Mapping[str, Any]) -> bool:
