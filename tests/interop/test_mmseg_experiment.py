@@ -315,6 +315,26 @@ def test_layer_decay_of_a_convnext(kind, wrong):
     assert made.get("layer_decay_blocks") == (None if wrong else 3)
 
 
+def segformer(**rules):
+    backbone = {"type": "MixVisionTransformer", "embed_dims": 32, "num_heads": [1, 2, 5, 8], "num_layers": [2, 2, 2, 2]}
+    head = {**SEGFORMER, "type": "SegformerHead", "in_channels": [32, 64, 160, 256], "channels": 256, "num_classes": 2}
+    model = {"type": "EncoderDecoder", "backbone": backbone, "decode_head": head}
+    return f"model = {model!r}\n{NEW}optim_wrapper['paramwise_cfg'] = {rules!r}\n"
+
+
+def test_what_a_models_file_says_itself_is_made_what_is_wanted(tmp_path):
+    made, cfg = composed(tmp_path, config(tmp_path, segformer(custom_keys=NORMS)))
+    assert made.defaults["/model"] == "segformer_mit-b0"
+    assert set(cfg.model.paramwise.custom_keys) > {"head", "norm"}
+    assert (cfg.model.scheduler.power, cfg.model.scheduler.min_lr_ratio) == (0.9, 0.01)
+    made, cfg = composed(tmp_path, config(tmp_path, segformer(norm_decay_mult=0.0)))
+    assert made.defaults["/model"] == "segformer_mit-b0"
+    assert dict(cfg.model.paramwise) == {"custom_keys": None, "norm_decay_mult": 0.0}
+    made, cfg = composed(tmp_path, config(tmp_path, segformer(custom_keys={"head": {"lr_mult": 10.0}})))
+    assert made.defaults["/model"] == "_base"
+    assert dict(cfg.model.paramwise.custom_keys) == {"head": {"lr_mult": 10.0}}
+
+
 def test_custom_keys_select_the_same_parameters_by_our_names():
     model = {
         "type": "EncoderDecoder",

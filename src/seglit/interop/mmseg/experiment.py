@@ -231,7 +231,8 @@ def model(values: Mapping[str, Any], made: Experiment, compat: str | None) -> No
     losses, approximated = criterion(values, made.network, compat)
     made.missing += approximated
     wanted = with_classes(made.network.node, {name for name, head in losses.items() if head.get("target")})
-    nearest = shipped.nearest_model(wanted, lambda name: can_be_changed(name, made.rules))
+    scheduler, _ = schedule_of(values, iterations(values) or 0, Experiment(made.network))
+    nearest = shipped.nearest_model(wanted, lambda name: can_be_changed(name, made.rules, scheduler))
     match = None
     if nearest is not None:
         match, changes = nearest
@@ -275,10 +276,12 @@ def pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-def can_be_changed(name: str, rules: Mapping[str, Any]) -> bool:
-    """Whether a model's own rules for parameters can be made the given ones, as keys cannot be taken away."""
-    own = shipped.own(name).get("paramwise", {}).get("custom_keys", {})
-    return "custom_keys" not in rules or set(own) <= set(rules["custom_keys"])
+def can_be_changed(name: str, rules: Mapping[str, Any], scheduler: str) -> bool:
+    """Whether what a model's file says itself can be made what is wanted, as keys cannot be taken away from it."""
+    own = shipped.own(name)
+    keys, wanted = own.get("paramwise", {}).get("custom_keys", {}), rules.get("custom_keys")
+    told = wanted is None or all(key in wanted and set(items) <= set(wanted[key]) for key, items in keys.items())
+    return told and set(own.get("scheduler", {})) <= set(shipped.resolved("model/scheduler", scheduler))
 
 
 def learns_classes(head: Mapping[str, Any]) -> bool:
@@ -379,8 +382,7 @@ def schedule(values: Mapping[str, Any], made: Experiment, compat: str | None) ->
         steps = 0
     else:
         made.set("trainer.max_steps", steps)
-    lr = optimizer_of(values).get("lr") or 0.0
-    name, wanted = old_schedule(values, lr, made) if is_old(values) else new_schedule(values, lr, steps, made)
+    name, wanted = schedule_of(values, steps, made)
     if compat is not None:
         wanted["compat"] = compat
     target = shipped.resolved("model/scheduler", name)
@@ -395,6 +397,12 @@ def schedule(values: Mapping[str, Any], made: Experiment, compat: str | None) ->
     change = {key: value for key, value in full.items() if key not in base or base[key] != value}
     if change:
         made.set("model.scheduler", change)
+
+
+def schedule_of(values: Mapping[str, Any], steps: int, made: Experiment) -> tuple[str, Node]:
+    """The schedule's name in `conf/model/scheduler`, and its arguments; what has no equal goes into `made.missing`."""
+    lr = optimizer_of(values).get("lr") or 0.0
+    return old_schedule(values, lr, made) if is_old(values) else new_schedule(values, lr, steps, made)
 
 
 def ratio(floor: float, lr: float) -> float:
