@@ -249,15 +249,16 @@ def fitted(net: "Segmentor", node: Mapping[str, Any], weights: "Mapping[str, Ten
 
 
 def candidates(backbone: Mapping[str, Any]) -> "list[Part]":
-    """Parts that may be those of a network; of ResNets, which are alike by name and shape, those of its variant."""
+    """Parts that may be those of a network; of ResNets and HRNets, which are alike by name, those of its variant."""
     from seglit.interop.mmseg.parts import PARTS
     from seglit.interop.mmseg.parts.resnet import VARIANTS
 
+    alike = {*VARIANTS, "HRNet"}
     variant = backbone.get("variant", "v1c") if backbone["_target_"].endswith(".ResNet") else None
     return [
         part
         for part in PARTS
-        if all(kind not in VARIANTS for kind in part.types) or variant in map(VARIANTS.get, part.types)
+        if all(kind not in alike for kind in part.types) or variant in map(VARIANTS.get, part.types)
     ]
 
 
