@@ -19,6 +19,16 @@ from typing import Any
 import parity
 import peers
 
+ELSEWHERE = {
+    "mmpretrain.ConvNeXt": [
+        *(f"downsample_layers.#.#.{name}" for name in ("bias", "weight")),
+        *(f"norm#.{name}" for name in ("bias", "weight")),
+        *(f"stages.#.#.{part}.bias" for part in ("depthwise_conv", "norm", "pointwise_conv#")),
+        *(f"stages.#.#.{part}.weight" for part in ("depthwise_conv", "norm", "pointwise_conv#")),
+        "stages.#.#.gamma",
+    ]
+}
+"""Of MMPretrain, which is not in the environment; as its source says."""
 NAMES = peers.ROOT / "src" / "seglit" / "interop" / "mmseg" / "names.json"
 
 
@@ -75,7 +85,7 @@ def main() -> None:
             for prefix, kind in found.items():
                 if name.startswith(prefix):
                     names[kind].add(re.sub(r"\d+", "#", name.removeprefix(prefix)))
-    table = {kind: sorted(templates) for kind, templates in sorted(names.items())}
+    table = {kind: sorted(templates) for kind, templates in sorted({**names, **ELSEWHERE}.items())}
     NAMES.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,6 +1,5 @@
 """The way over from MMSegmentation: its configurations and weights, without its packages."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,21 +12,29 @@ def load(config: str | Path, checkpoint: str | Path | None = None) -> "Segmentor
 
     Args:
         config: A `.py` file of 0.x or 1.x; it is read, not run.
-        checkpoint: A `.pth` file; without it, the weights are as at the start of a training.
+        checkpoint: A `.pth` file, which is read without executing anything; without it, the weights are as at the
+            start of a training.
 
     Raises:
         ConfigFileError: Names the file and line that cannot be read.
-        UnsupportedError: Names what has no equal here, or weights that belong nowhere.
+        UnsupportedError: Names what has no equal here.
+        ConfigError: If the checkpoint cannot be read, or names the weights that are missing, superfluous or of another
+            shape.
     """
+    from seglit.config import ConfigError
+    from seglit.interop.mmseg import weights
     from seglit.interop.mmseg.config_file import ConfigFileError, read
     from seglit.interop.mmseg.network import network
 
     model = read(Path(config)).values.get("model")
     if not isinstance(model, dict):
         raise ConfigFileError(f"{config}: has no model")
-    translated = network({key: value for key, value in model.items() if key != "data_preprocessor"})
+    translated = network(model)
     segmentor = translated.build()
     if checkpoint is not None:
-        weights = import_module("seglit.interop.mmseg.weights")
-        segmentor.load_state_dict(translated.renamed(weights.read(Path(checkpoint))))
+        found = weights.read(Path(checkpoint))
+        taken, report = weights.translate(found, weights.renamings(translated), segmentor)
+        if not report.complete:
+            raise ConfigError("\n".join([f"{checkpoint}: does not fit {config}", *report.problems()]))
+        segmentor.load_state_dict(taken)
     return segmentor

@@ -1,14 +1,14 @@
 """A whole MMSegmentation configuration as an experiment of seglit."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from seglit.interop.mmseg import shipped
 from seglit.interop.mmseg.config_file import ConfigFile
 from seglit.interop.mmseg.criterion import criterion
-from seglit.interop.mmseg.custom_keys import translated
+from seglit.interop.mmseg.custom_keys import layer_decay, translated
 from seglit.interop.mmseg.faults import crop_of, heads, is_old, iterations, optimizer_of, paramwise, training_set
 from seglit.interop.mmseg.network import Network, network
 from seglit.interop.mmseg.settings import Node, Settings, UnsupportedError
@@ -32,21 +32,37 @@ DATA = {
 OPTIMIZERS = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw"}
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 RULES = ("norm_decay_mult", "bias_lr_mult", "bias_decay_mult", "dwconv_decay_mult", "flat_decay_mult")
-USUAL: dict[str, dict[str, Any]] = {
-    "LoadImageFromFile": {},
-    "LoadAnnotations": {},
-    "RandomResize": {"ratio_range": (0.5, 2.0)},
-    "RandomCrop": {"cat_max_ratio": 0.75},
-    "RandomFlip": {"prob": 0.5},
-    "PhotoMetricDistortion": {},
-    "PackSegInputs": {},
-    "Resize": {"ratio_range": (0.5, 2.0)},
-    "Normalize": {},
-    "Pad": {},
-    "DefaultFormatBundle": {},
-    "Collect": {},
+CONSTRUCTORS = ("LayerDecayOptimizerConstructor", "LearningRateDecayOptimizerConstructor")
+KNOWN = {
+    "LoadImageFromFile": None,
+    "LoadAnnotations": None,
+    "RandomResize": "scale",
+    "Resize": "scale",
+    "RandomCrop": "crop",
+    "RandomFlip": "flip",
+    "PhotoMetricDistortion": "color",
+    "GenerateEdge": None,
+    "PackSegInputs": None,
+    "Normalize": None,
+    "Pad": None,
+    "DefaultFormatBundle": None,
+    "Collect": None,
 }
-"""The transforms of `conf/data/train_transforms/scale_crop_flip_color.yaml`, with those that only load and pack."""
+"""The transform of `conf/data/train_transforms/scale_crop_flip_color.yaml`; None where nothing has to be said."""
+SIZES = {
+    "cityscapes": (2048, 1024),
+    "drive": (584, 565),
+    "stare": (700, 605),
+    "chase_db1": (999, 960),
+    "hrf": (3504, 2336),
+    "potsdam": (512, 512),
+    "vaihingen": (512, 512),
+    "isaid": (896, 896),
+    "loveda": (1024, 1024),
+}
+"""Of the images, where all are alike."""
+NEARLY = 0.01
+"""A factor that is as good as 1, as the 2049 x 1025 to which some scale Cityscapes."""
 
 
 @dataclass
@@ -57,6 +73,7 @@ class Experiment:
         network: The translated network.
         defaults: The files that it takes, as `override /data: cityscapes`.
         content: The keys that differ from these files.
+        rules: What `paramwise` is to say.
         taken: What was translated, as lines for people.
         missing: What has no equal here, by its key.
     """
@@ -64,6 +81,7 @@ class Experiment:
     network: Network
     defaults: dict[str, str] = field(default_factory=dict)
     content: dict[str, Any] = field(default_factory=dict)
+    rules: dict[str, Any] = field(default_factory=dict)
     taken: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -94,6 +112,7 @@ def experiment(config: ConfigFile, compat: str | None = None) -> Experiment:
     made.missing += [
         key for key in made.network.settings.untaken() if not key.startswith(("model.train_cfg", "model.test_cfg"))
     ]
+    parameter_rules(values, made)
     data(values, config.path.stem, made)
     model(values, made, compat)
     optimizer(values, made)
@@ -120,7 +139,7 @@ def data(values: Mapping[str, Any], stem: str, made: Experiment) -> None:
         made.set("data.root", "???")
     made.defaults["/data"] = name
     given = shipped.resolved("data", name)
-    counts = {head["num_classes"] for _, head in heads(values) if "num_classes" in head}
+    counts = {head["num_classes"] for _, head in heads(values) if "num_classes" in head and learns_classes(head)}
     if len(counts) > 1:
         raise UnsupportedError(f"model: the heads have different num_classes, {sorted(counts)}")
     for count in counts:
@@ -133,19 +152,7 @@ def data(values: Mapping[str, Any], stem: str, made: Experiment) -> None:
         raise UnsupportedError(f"ignore_index: the heads have different ones, {sorted(ignored)}")
     if ignored and (one := ignored.pop()) != given["ignore_index"]:
         made.set("data.ignore_index", one)
-    pipeline = [step for step in found.get("pipeline") or [] if isinstance(step, Mapping)]
-    for step in pipeline:
-        usual = USUAL.get(str(step.get("type")))
-        if usual is None:
-            made.missing.append(f"train_pipeline.{step.get('type')}: say it in data.train_transforms")
-            continue
-        for key, value in usual.items():
-            if key in step and step[key] != value:
-                made.missing.append(f"train_pipeline.{step['type']}.{key}={step[key]}: here it is {value}")
-        if step["type"] == "LoadAnnotations":
-            zero = bool(step.get("reduce_zero_label", found.get("reduce_zero_label", False)))
-            if name == "folder" and zero:
-                made.set("data.reduce_zero_label", True)
+    transforms(values, found, made, name)
     if (crop := crop_of(values)) is not None:
         usual_crop = given.get("train_transforms", {}).get("crop", {})
         if usual_crop.get("height") != crop[0]:
@@ -174,33 +181,77 @@ def data(values: Mapping[str, Any], stem: str, made: Experiment) -> None:
     made.taken.append(f"data set {kind}: data={name}")
 
 
+def transforms(values: Mapping[str, Any], found: Mapping[str, Any], made: Experiment, name: str) -> None:
+    """What is done to the images in training."""
+    steps = {str(step.get("type")): step for step in found.get("pipeline") or [] if isinstance(step, Mapping)}
+    at = "data.train_transforms"
+    for kind in steps.keys() - KNOWN.keys():
+        made.missing.append(f"train_pipeline.{kind}: say it in {at}")
+    for transform in {ours: None for ours in KNOWN.values() if ours} if steps else {}:
+        given = next((steps[kind] for kind, ours in KNOWN.items() if ours == transform and kind in steps), None)
+        if given is None:
+            made.missing.append(f"train_pipeline: has no {transform}; take it out, ~{at}.{transform}")
+        elif transform == "scale":
+            scaled(given, made, name)
+        elif transform == "crop" and (most := given.get("cat_max_ratio", 1.0)) != 0.75:
+            made.set(f"{at}.crop.cat_max_ratio", most)
+        elif transform == "flip":
+            if given.get("direction", "horizontal") != "horizontal":
+                made.missing.append(f"train_pipeline.RandomFlip.direction={given['direction']}: here it is horizontal")
+            if (chance := given.get("prob", given.get("flip_ratio", 0.5))) != 0.5:
+                made.set(f"{at}.flip.p", chance)
+    if name == "folder":
+        labels = steps.get("LoadAnnotations", {})
+        if labels.get("reduce_zero_label", found.get("reduce_zero_label", False)):
+            made.set("data.reduce_zero_label", True)
+
+
+def scaled(step: Mapping[str, Any], made: Experiment, name: str) -> None:
+    """`RandomResize` of 1.x or `Resize` of 0.x: there to a share of a given size, here of the image's own."""
+    place = f"train_pipeline.{step['type']}"
+    lowest, highest = step.get("ratio_range") or (1.0, 1.0)
+    size = step.get("scale", step.get("img_scale"))
+    if not step.get("keep_ratio", True):
+        made.missing.append(f"{place}.keep_ratio=False: here the ratio is kept")
+    if size is None or not all(isinstance(side, int) for side in size):
+        made.missing.append(f"{place}.scale={size}: here images are scaled from their own size")
+    elif name not in SIZES:
+        made.missing.append(f"{place}.scale={tuple(size)}: there images are fitted into it first, here not")
+    else:
+        factor = min(max(size) / max(SIZES[name]), min(size) / min(SIZES[name]))
+        if abs(factor - 1) > NEARLY:
+            lowest, highest = lowest * factor, highest * factor
+    if (lowest, highest) != (0.5, 2.0):
+        limits = [round(lowest - 1, 6), round(highest - 1, 6)]
+        made.set("data.train_transforms.scale.scale_limit", limits)
+
+
 def model(values: Mapping[str, Any], made: Experiment, compat: str | None) -> None:
     """Net, criterion and inference."""
-    node = made.network.node
-    wanted = with_classes(node)
     losses, approximated = criterion(values, made.network, compat)
     made.missing += approximated
-    nearest = shipped.nearest_model(wanted)
+    wanted = with_classes(made.network.node, {name for name, head in losses.items() if head.get("target")})
+    scheduler, _ = schedule_of(values, iterations(values) or 0, Experiment(made.network))
+    nearest = shipped.nearest_model(wanted, lambda name: can_be_changed(name, made.rules, scheduler))
     match = None
     if nearest is not None:
         match, changes = nearest
         made.defaults["/model"] = match
         files = shipped.choices(match)
-        criteria = [
-            files["criterion"],
-            *(name for name in shipped.names("model/criterion") if name != files["criterion"]),
-        ]
-        for name in criteria:
-            change = shipped.difference(shipped.resolved("model/criterion", name), losses)
-            if change is not None:
-                if name != files["criterion"]:
-                    made.defaults["/model/criterion"] = name
-                if changes:
-                    made.set("model.net", changes)
-                if change:
-                    made.set("model.criterion", change)
-                made.taken.append(f"network: model={match}{', with other arguments' if changes else ''}")
-                break
+        criteria = {
+            name: change
+            for name in sorted(shipped.names("model/criterion"), key=lambda name: name != files["criterion"])
+            if (change := shipped.difference(shipped.over("criterion", name, match), losses)) is not None
+        }
+        if criteria:
+            name = min(criteria, key=lambda name: shipped.leaves(criteria[name]))
+            if name != files["criterion"]:
+                made.defaults["/model/criterion"] = name
+            if changes:
+                made.set("model.net", changes)
+            if criteria[name]:
+                made.set("model.criterion", criteria[name])
+            made.taken.append(f"network: model={match}{', with other arguments' if changes else ''}")
         else:
             match = None
     if match is None:
@@ -225,14 +276,34 @@ def pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-def with_classes(node: Any) -> Any:
-    """A node with the number of classes of the data, and lists in place of tuples."""
+def can_be_changed(name: str, rules: Mapping[str, Any], scheduler: str) -> bool:
+    """Whether what a model's file says itself can be made what is wanted, as keys cannot be taken away from it."""
+    own = shipped.own(name)
+    keys, wanted = own.get("paramwise", {}).get("custom_keys", {}), rules.get("custom_keys")
+    told = wanted is None or all(key in wanted and set(items) <= set(wanted[key]) for key, items in keys.items())
+    return told and set(own.get("scheduler", {})) <= set(shipped.resolved("model/scheduler", scheduler))
+
+
+def learns_classes(head: Mapping[str, Any]) -> bool:
+    """Whether a head learns the classes of the data, and not boundaries that are made of them."""
+    return head.get("type") != "STDCHead"
+
+
+def with_classes(node: Any, others: Container[str]) -> Any:
+    """A node with the number of classes of the data, but in heads that learn others, and lists in place of tuples."""
     if isinstance(node, Mapping):
-        return {
-            key: "${data.num_classes}" if key == "num_classes" and isinstance(value, int) else with_classes(value)
-            for key, value in node.items()
-        }
-    return [with_classes(value) for value in node] if isinstance(node, list | tuple) else node
+        result = {key: with_classes(value, others) for key, value in node.items()}
+        if isinstance(node.get("num_classes"), int):
+            result["num_classes"] = "${data.num_classes}"
+        return result | {name: literal(node[name]) for name in node if name in others}
+    return [with_classes(value, others) for value in node] if isinstance(node, list | tuple) else node
+
+
+def literal(node: Any) -> Any:
+    """A node with lists in place of tuples."""
+    if isinstance(node, Mapping):
+        return {key: literal(value) for key, value in node.items()}
+    return [literal(value) for value in node] if isinstance(node, list | tuple) else node
 
 
 def optimizer(values: Mapping[str, Any], made: Experiment) -> None:
@@ -264,24 +335,40 @@ def optimizer(values: Mapping[str, Any], made: Experiment) -> None:
         files = shipped.choices(match)
         if files["optimizer"] != name:
             made.defaults["/model/optimizer"] = name
-        base = {**shipped.resolved("model/optimizer", name)}
-        if files["optimizer"] == name:
-            base |= shipped.own(match).get("optimizer", {})
-        change = {key: value for key, value in wanted.items() if base.get(key, DEFAULTS.get(key)) != value}
+        base = shipped.over("optimizer", name, match)
+        full = {**{key: value for key, value in DEFAULTS.items() if key in base}, **wanted}
+        change = {key: value for key, value in full.items() if base.get(key, DEFAULTS.get(key)) != value}
         if change:
             made.set("model.optimizer", change)
     made.taken.append(f"optimizer {kind}, lr {wanted.get('lr')}")
-    place, rules = paramwise(values)
-    for rule, value in rules.items():
-        if rule in RULES:
-            made.set(f"model.paramwise.{rule}", value)
-        elif rule != "custom_keys":
-            made.missing.append(f"{place}.{rule}={value}")
-    if rules.get("custom_keys"):
-        keys, problems = translated(made.network, rules["custom_keys"])
+    own = {} if match == "_base" else shipped.own(match).get("paramwise", {})
+    for rule in [*made.rules, *(rule for rule in own if rule not in made.rules)]:
+        if own.get(rule) != made.rules.get(rule):
+            made.set(f"model.paramwise.{rule}", made.rules.get(rule))
+
+
+def parameter_rules(values: Mapping[str, Any], made: Experiment) -> None:
+    """Rules for single parameters, by their names here."""
+    place, given = paramwise(values)
+    rules = {rule: value for rule, value in given.items() if rule in RULES}
+    holder = values.get("optimizer") if is_old(values) else values.get("optim_wrapper")
+    constructor = (holder or {}).get("constructor")
+    done = {*RULES, "custom_keys"}
+    if constructor in CONSTRUCTORS:
+        # There it takes the place of all other rules.
+        rules, problems = layer_decay(made.network, constructor, given)
+        made.missing += [f"{place.removesuffix('.paramwise_cfg')}.{problem}" for problem in problems]
+        made.taken.append(f"{constructor}: model.paramwise.layer_decay={given.get('decay_rate')}")
+        given = {}
+    elif constructor not in (None, "DefaultOptimizerConstructor", "DefaultOptimWrapperConstructor"):
+        made.missing.append(f"{place.removesuffix('.paramwise_cfg')}.constructor={constructor}")
+    made.missing += [f"{place}.{rule}={value}" for rule, value in given.items() if rule not in done]
+    if given.get("custom_keys"):
+        keys, problems = translated(made.network, given["custom_keys"], alone=not rules)
         made.missing += [f"{place}.custom_keys.{problem}" for problem in problems]
         if keys:
-            made.set("model.paramwise.custom_keys", keys)
+            rules["custom_keys"] = keys
+    made.rules = rules
 
 
 DEFAULTS = {"betas": [0.9, 0.999], "eps": 1e-8, "nesterov": False, "dampening": 0, "amsgrad": False}
@@ -295,8 +382,7 @@ def schedule(values: Mapping[str, Any], made: Experiment, compat: str | None) ->
         steps = 0
     else:
         made.set("trainer.max_steps", steps)
-    lr = optimizer_of(values).get("lr") or 0.0
-    name, wanted = old_schedule(values, lr, made) if is_old(values) else new_schedule(values, lr, steps, made)
+    name, wanted = schedule_of(values, steps, made)
     if compat is not None:
         wanted["compat"] = compat
     target = shipped.resolved("model/scheduler", name)
@@ -306,9 +392,17 @@ def schedule(values: Mapping[str, Any], made: Experiment, compat: str | None) ->
         return
     if shipped.choices(match)["scheduler"] != name:
         made.defaults["/model/scheduler"] = name
-    change = {key: value for key, value in wanted.items() if key not in target or target[key] != value}
+    base = shipped.over("scheduler", name, match)
+    full = {**target, **wanted}
+    change = {key: value for key, value in full.items() if key not in base or base[key] != value}
     if change:
         made.set("model.scheduler", change)
+
+
+def schedule_of(values: Mapping[str, Any], steps: int, made: Experiment) -> tuple[str, Node]:
+    """The schedule's name in `conf/model/scheduler`, and its arguments; what has no equal goes into `made.missing`."""
+    lr = optimizer_of(values).get("lr") or 0.0
+    return old_schedule(values, lr, made) if is_old(values) else new_schedule(values, lr, steps, made)
 
 
 def ratio(floor: float, lr: float) -> float:
@@ -400,8 +494,6 @@ def run(values: Mapping[str, Any], made: Experiment) -> None:
         accumulate = wrapper.get("accumulative_counts", 1)
         hooks = list(values.get("custom_hooks") or [])
         logged = ((values.get("default_hooks") or {}).get("logger") or {}).get("interval")
-        if "constructor" in wrapper:
-            made.missing.append(f"optim_wrapper.constructor={wrapper['constructor']}: see model.paramwise.layer_decay")
     if isinstance(interval, int):
         made.set("trainer.val_check_interval", interval * accumulate)
     if isinstance(logged, int):

@@ -344,4 +344,4 @@ def losses(config: ConfigFile) -> Iterator[Finding]:
                 softmax = any(one.get("type") == "CrossEntropyLoss" for one in losses_of(head))
                 if softmax and not any(one.get("use_sigmoid") for one in losses_of(head) if one is not loss):
                     what = "1.x takes the sigmoid of each logit for Dice, where the network is trained by softmax"
-                    yield Finding("loss", f"{place}.loss_decode.DiceLoss", what, "here Dice is of the softmax")
+                    yield Finding("loss", f"{place}.loss_decode.DiceLoss", what, "write use_sigmoid=False for 0.x's")

@@ -28,6 +28,11 @@ def own(name: str) -> dict[str, Any]:
     return {key: value for key, value in _read("model", name).items() if key != "defaults"}
 
 
+def over(part: str, name: str, model: str) -> dict[str, Any]:
+    """What a file of `model/<part>` is when a model's file is over it."""
+    return merged(resolved(f"model/{part}", name), own(model).get(part, {}))
+
+
 @cache
 def resolved(group: str, name: str) -> dict[str, Any]:
     """A file with those of its group that it builds on, and those of groups below."""
@@ -109,7 +114,7 @@ def _difference(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str,
     change: dict[str, Any] = {}
     for key in base:
         # What a criterion says of tiles and kernels is no part of the loss.
-        if key not in wanted and key not in ("tiled", "kernels", "_target_"):
+        if key not in wanted and base[key] is not None and key not in ("tiled", "kernels", "_target_"):
             return None
     for key, value in wanted.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
@@ -132,12 +137,12 @@ MOST_CHANGES = 12
 """A network with more differing arguments than this is better written out."""
 
 
-def nearest_model(net: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """The model whose network differs least from the one that a node describes, and the arguments that differ."""
+def nearest_model(net: Mapping[str, Any], fits: Callable[[str], bool]) -> tuple[str, dict[str, Any]] | None:
+    """The model that fits whose network differs least from what a node describes, and the arguments that differ."""
     specs: tuple[Any, ...] | None = None
     best: tuple[int, str, dict[str, Any]] | None = None
     for name, other in _models().items():
-        if other.get("backbone", {}).get("_target_") != net["backbone"]["_target_"]:
+        if other.get("backbone", {}).get("_target_") != net["backbone"]["_target_"] or not fits(name):
             continue
         specs = specs or features(net)
         change = _difference(_plain(effective(other), specs), _plain(effective(net), specs))

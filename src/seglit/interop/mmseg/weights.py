@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import importlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,6 +102,10 @@ class Report:
         if self.filled:
             yield f"filled in: {len(self.filled)} counters of batches, which old files lack, with 0"
         yield from (f"left out: {name}, as allowed by --partial" for name in self.left)
+        yield from self.problems()
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong, each weight by name."""
         yield from (f"missing: {name}" for name in self.missing)
         yield from (f"unexpected: {name}" for name in self.unexpected)
         for name, (found, wanted) in self.differing.items():
@@ -549,20 +552,20 @@ def configuration(checkpoint: Checkpoint, config: Path | None) -> Mapping[str, A
         ConfigError: If there is none.
     """
     from seglit.config import ConfigError
+    from seglit.interop.mmseg.config_file import read as read_config
 
     if config is None and checkpoint.config is None:
         raise ConfigError(f"{checkpoint.path}: has no configuration inside; give --config, or --model")
     if config is None and re.search(r"\b_base_\s*[:=]", checkpoint.config or ""):
         # MMSegmentation stores what was inherited, and a file from elsewhere shall not choose what is read here.
         raise ConfigError(f"{checkpoint.path}: the configuration inside inherits from files; give --config, or --model")
-    reader = importlib.import_module("seglit.interop.mmseg.config_file")
     with TemporaryDirectory() as folder:
         path = config
         if path is None:
             path = Path(folder) / "inside_the_checkpoint.py"
             path.write_text(checkpoint.config or "", encoding="utf-8")
         try:
-            content: Mapping[str, Any] = reader.read(path).values
+            content: Mapping[str, Any] = read_config(path).values
         except ValueError as error:
             raise ConfigError(str(error).replace(f"{folder}/", f"{checkpoint.path}: ")) from error
     return content

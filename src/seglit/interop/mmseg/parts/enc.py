@@ -6,8 +6,7 @@ from seglit.interop.mmseg.settings import Node, Settings
 
 def node(settings: Settings) -> Node:
     """The node of an EncHead; without `add_lateral`, it reads but the last of its features."""
-    if not settings.take("use_se_loss", True):
-        settings.skip("loss_se_decode")  # otherwise it has no equal
+    settings.skip("use_se_loss", "loss_se_decode")  # a matter of the criterion
     arguments = several_features(settings)
     if not settings.take("add_lateral", False):
         arguments["in_index"] = arguments["in_index"][-1]
