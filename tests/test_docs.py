@@ -44,7 +44,7 @@ def started(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def followed(page: str, folder: Path) -> int:
-    """Do what a page says, in a folder: write its files, run its Python and its commands; how many commands there were."""
+    """Do what a page says, in a folder: its files, Python and commands. How many commands there were."""
     ran = 0
     for language, title, text in blocks(ROOT / "docs" / page):
         if title:
