@@ -263,7 +263,8 @@ def page(results: list[Result]) -> str:
         "python scripts/parity.py --family --write docs/parity.md",
         "```",
         "",
-        f"with {libraries}. The script makes the environment itself.",
+        f"with {libraries}.",
+        "The script makes the environment itself, and without `--write` compares what its words name.",
         "",
         f"**{len(compared)} networks were compared; their largest difference is {worst:.1e}** of the largest logit",
         f"where that is over 1, and absolute where not; {BOUND:.0e} is what was promised. The image is noise of",
@@ -287,7 +288,9 @@ def page(results: list[Result]) -> str:
         "",
         "## By network",
         "",
-        "Of the original's parameters, the last column counts those that have none here, as nothing reads them there.",
+        "The last column counts the original's parameters that have no equal here, as no prediction reads them: of",
+        "EncHead the layer for the presence of classes, of STDC the weights by which boundaries are made from labels. A",
+        "negative number counts what is here besides: of BEiT the biases of keys, which are zero and change nothing.",
         "",
         "| configuration | largest difference | largest logit | image | parameters | more there |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -300,7 +303,7 @@ def page(results: list[Result]) -> str:
         reasons: dict[str, list[str]] = {}
         for entry in results:
             if getattr(entry, key):
-                reasons.setdefault(getattr(entry, key).split(", please check")[0], []).append(entry.name)
+                reasons.setdefault(getattr(entry, key).split(". Please check")[0], []).append(entry.name)
         lines += [f"{title}:", "", *listed(reasons), ""] if reasons else []
     return "\n".join([*lines, *CONVNEXT])
 
