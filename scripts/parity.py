@@ -34,6 +34,8 @@ BOUND = 1e-5
 LIBRARIES = ("mmsegmentation", "mmcv-lite", "mmengine", "torch", "timm")
 OWN_SIZE = ("BEiT", "MAE")
 """Backbones whose position biases are those of one image size there; the others take any."""
+NO_ORIGINAL = "is not in the mmseg::model registry"
+"""What MMEngine says of a part of another package, as MMPretrain, which is not installed there."""
 LRASPP_SIZE = (400, 400)
 """The original's LRASPPHead averages over windows of 49 x 49 steps at stride 8, and fails where there are fewer."""
 
@@ -65,11 +67,14 @@ class Result:
     @property
     def relative(self) -> float:
         """The largest difference, of the largest logit where that is over 1."""
-        return float("inf") if self.failed else self.difference / max(self.largest, 1)
+        if self.failed and NO_ORIGINAL not in self.failed:
+            return float("inf")
+        return self.difference / max(self.largest, 1)
 
     def __str__(self) -> str:
         if self.refused or self.failed:
-            return f"{self.name}: {'refused' if self.refused else 'FAILED'}: {self.refused or self.failed}"
+            kind = "refused" if self.refused else "no original" if NO_ORIGINAL in self.failed else "FAILED"
+            return f"{self.name}: {kind}: {self.refused or self.failed}"
         return f"{self.name}: {self.difference:.1e} of {self.largest:.3g}"
 
 
@@ -336,8 +341,8 @@ def kept(path: Path) -> dict[str, Result]:
 def write(results: dict[str, Result], path: Path) -> None:
     """Write the page, and beside it what it is made of."""
     ordered = [results[name] for name in sorted(results)]
-    text = json.dumps([asdict(entry) for entry in ordered], indent=0)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    lines = ",\n".join(json.dumps(asdict(entry)) for entry in ordered)
+    path.with_suffix(".json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     path.write_text(page(ordered), encoding="utf-8")
 
 
