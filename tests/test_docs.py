@@ -44,40 +44,51 @@ def started(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
-@pytest.mark.slow
-def test_the_tutorial_to_the_letter(tmp_path: Path) -> None:
+def followed(page: str, folder: Path) -> int:
+    """Do what a page says, in a folder: its files, Python and commands. How many commands there were."""
     ran = 0
-    for language, title, text in blocks(ROOT / "docs" / "tutorial.md"):
+    for language, title, text in blocks(ROOT / "docs" / page):
         if title:
-            (tmp_path / title).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / title).write_text(text)
+            (folder / title).parent.mkdir(parents=True, exist_ok=True)
+            (folder / title).write_text(text)
         elif language == "python":
-            done = python(text, tmp_path)
+            done = python(text, folder)
             assert done.returncode == 0, done.stderr
         elif language == "bash":
             for command in text.splitlines():
-                done = shell(command, tmp_path)
-                assert done.returncode == 0, f"{command}\n{done.stderr}"
+                done = shell(command, folder)
+                assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
                 ran += 1
         else:
             assert language == "console"
             command, _, expected = text.removeprefix("$ ").partition("\n")
-            done = shell(command, tmp_path)
+            done = shell(command, folder)
             assert done.returncode == 2
             assert done.stderr == expected
             ran += 1
-    assert ran == 8
+    return ran
+
+
+@pytest.mark.slow
+def test_the_tutorial_to_the_letter(tmp_path: Path) -> None:
+    assert followed("tutorial.md", tmp_path) == 8
     assert len(list((tmp_path / "labels").glob("*.png"))) == 12
     for name in ("first", "shapes", "ohem"):
         assert (tmp_path / "runs" / name / "pictures" / "curves.png").is_file()
 
 
+@pytest.mark.slow
+def test_a_head_of_ones_own_to_the_letter(tmp_path: Path) -> None:
+    assert followed("adding-a-head.md", tmp_path) == 3
+    assert (tmp_path / "runs" / "strips" / "checkpoints" / "last.ckpt").is_file()
+
+
 def commands() -> list[str]:
-    """Every command line that composes a configuration in a shell block, but those of the tutorial, which are run."""
+    """Every command line that composes a configuration in a shell block, but for those of the pages that are followed."""
     found = []
     for page in PAGES:
         for language, _, text in blocks(page):
-            if language in {"bash", "console"} and page.name != "tutorial.md":
+            if language in {"bash", "console"} and page.name not in {"tutorial.md", "adding-a-head.md"}:
                 lines = [line.removeprefix("$ ").split("   #")[0] for line in text.splitlines()]
                 found += [
                     line for line in lines if line.startswith(("python -m seglit.train", "python -m seglit.doctor"))

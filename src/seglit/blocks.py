@@ -10,9 +10,16 @@ NormFactory = Callable[[int], nn.Module]
 
 
 def convolution(
-    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1, groups: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: bool = False,
 ) -> nn.Conv2d:
-    """Convolution without bias, padded so that a side of n becomes ceil(n / stride).
+    """Convolution, padded so that a side of n becomes ceil(n / stride); a bias, if there is one, begins at zero.
 
     Weights are drawn from He's normal distribution (He et al., ICCV 2015; fan out, ReLU). With torch's own
     start of the normalisations, weight one and bias zero, this is where MMSegmentation's networks begin, for
@@ -31,9 +38,11 @@ def convolution(
         padding=kernel_size // 2 * dilation,
         dilation=dilation,
         groups=groups,
-        bias=False,
+        bias=bias,
     )
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    if bias:
+        nn.init.zeros_(conv.get_parameter("bias"))
     return conv
 
 

@@ -12,6 +12,7 @@ from reference.mmseg_nets import fill, image
 from seglit.interop.mmseg.network import network
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+# Those of the fast nets and of transformers are of another form, and have tests of their own.
 CASES = {
     name: case
     for path in (GOLDEN / "mmseg_parts.attn.json", GOLDEN / "mmseg_parts.cnn.json")

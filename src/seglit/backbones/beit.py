@@ -18,7 +18,7 @@ from seglit.backbones.transformer import (
     drop_path_rates,
     linear,
 )
-from seglit.backbones.vit import PatchEmbed, chosen_blocks, sides_of
+from seglit.backbones.vit import PatchEmbed, chosen_blocks, resized, sides_of
 from seglit.features import FeatureSpec
 
 OF_CLASS = 3
@@ -178,13 +178,3 @@ def index_of(height: int, width: int) -> Int64[Tensor, "tokens tokens"]:
     index = F.pad(offsets(height, width), (1, 0, 1, 0))
     index[0, :], index[:, 0], index[0, 0] = count, count + 1, count + 2
     return index
-
-
-def resized(
-    rows: Float[Tensor, "1 _ channels"], grid: tuple[int, int], wanted: tuple[int, int]
-) -> Float[Tensor, "1 _ channels"]:
-    """Vectors on a grid, row by row, on another, by bicubic interpolation."""
-    if grid == wanted:
-        return rows
-    grids = rows.transpose(1, 2).reshape(1, -1, *grid)
-    return F.interpolate(grids, wanted, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)

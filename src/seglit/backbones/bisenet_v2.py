@@ -172,8 +172,7 @@ class GuidedFusion(nn.Module):
     @staticmethod
     def _separable(channels: int, norm: NormFactory) -> nn.Sequential:
         """Without anything after the pointwise convolution, which therefore has a bias."""
-        pointwise = convolution(channels, channels, 1)
-        pointwise.bias = nn.Parameter(torch.zeros(channels))
+        pointwise = convolution(channels, channels, 1, bias=True)
         return nn.Sequential(conv_norm(channels, channels, 3, groups=channels, norm=norm), pointwise)
 
     def forward(

@@ -136,7 +136,7 @@ class Block(nn.Module):
 def convolution(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> nn.Conv2d:
-    """A convolution as ConvNeXts begin: weights from N(0, 0.02^2), no bias."""
+    """A convolution as ConvNeXts begin: weights from a truncated N(0, 0.02^2), the bias zero."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, groups=groups)
     nn.init.trunc_normal_(conv.weight, std=STD)
     nn.init.zeros_(conv.get_parameter("bias"))

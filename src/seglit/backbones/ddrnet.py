@@ -13,7 +13,7 @@ BLOCKS = 2
 
 
 class DDRNet(nn.Module):
-    """DDRNet-23 (Hong et al., 2021): a branch that stays at stride 8, a deep one, and exchanges between them.
+    """DDRNet-23 (Hong et al., arXiv 2101.06085, 2021): a fine branch and a deep one that exchange.
 
     Gives two maps at stride 8: 0, the fine branch after the first exchange, for the auxiliary head; 1, both branches
     added at the end, for the decode head. Any image size works; where 8 does not divide a side, MMSegmentation, which

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,6 +9,7 @@ from torch.nn import functional as F
 from seglit.blocks import NormFactory, conv_norm, conv_norm_relu, separable_conv
 from seglit.features import FeatureSpec
 from seglit.heads.head import resized
+from seglit.heads.psp import pooled
 
 POOL_SCALES = (1, 2, 3, 6)
 BLOCKS_PER_STAGE = 3
@@ -65,9 +65,9 @@ class FastSCNN(nn.Module):
             stages.append(nn.Sequential(*blocks))
             before = width
         self.stages = nn.Sequential(*stages)
-        pooled = before // len(POOL_SCALES)
-        self.pools = nn.ModuleList(conv_norm_relu(before, pooled, 1, norm=norm) for _ in POOL_SCALES)
-        self.context = conv_norm_relu(before + pooled * len(POOL_SCALES), channels, 3, norm=norm)
+        quarter = before // len(POOL_SCALES)
+        self.pools = nn.ModuleList(conv_norm_relu(before, quarter, 1, norm=norm) for _ in POOL_SCALES)
+        self.context = conv_norm_relu(before + quarter * len(POOL_SCALES), channels, 3, norm=norm)
         self.depthwise = conv_norm_relu(channels, channels, 3, groups=channels, norm=norm)
         self.pointwise = conv_norm(channels, channels, 1, norm=norm)
         self.detail = conv_norm(shared, channels, 1, norm=norm)
@@ -77,11 +77,7 @@ class FastSCNN(nn.Module):
         """What both branches share, both fused, and the context, as `feature_specs` describes them."""
         shared = self.shared(image)
         deep = self.stages(shared)
-        pools = [
-            resized(conv(F.adaptive_avg_pool2d(deep, scale)), deep, self.align_corners)
-            for scale, conv in zip(POOL_SCALES, self.pools, strict=True)
-        ]
-        context = self.context(torch.cat([deep, *pools], dim=1))
+        context = self.context(pooled(deep, POOL_SCALES, self.pools, self.align_corners))
         finer = self.pointwise(self.depthwise(resized(context, shared, self.align_corners)))
         return shared, F.relu(finer + self.detail(shared), inplace=True), context
 

@@ -222,7 +222,7 @@ class MixMLP(nn.Module):
 
 
 def begin(conv: nn.Conv2d) -> None:
-    """He's normal distribution, fan out within a group, and no bias."""
+    """He's normal distribution, fan out within a group, and a bias of zero."""
     fan_out = conv.kernel_size[0] * conv.kernel_size[1] * conv.out_channels // conv.groups
     nn.init.normal_(conv.weight, std=math.sqrt(2.0 / fan_out))
     nn.init.zeros_(conv.get_parameter("bias"))

@@ -78,13 +78,13 @@ class InvertedResidual(nn.Module):
         self.expand = None if expansion == 1 else conv_norm_relu6(in_channels, width, 1, norm=norm)
         self.depthwise = conv_norm_relu6(width, width, 3, stride=stride, dilation=dilation, groups=width, norm=norm)
         self.project = conv_norm(width, out_channels, 1, norm=norm)
-        self.residual = stride == 1 and in_channels == out_channels
+        self.has_shortcut = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
         """The block's output, at its stride."""
         wide = x if self.expand is None else self.expand(x)
         narrow: Tensor = self.project(self.depthwise(wide))
-        return x + narrow if self.residual else narrow
+        return x + narrow if self.has_shortcut else narrow
 
 
 def conv_norm_relu6(

@@ -122,7 +122,7 @@ class InvertedResidual(nn.Module):
         )
         self.attention = ChannelAttention(width) if block.attention else None
         self.project = conv_norm(width, block.channels, 1, norm=norm)
-        self.residual = block.stride == 1 and in_channels == block.channels
+        self.has_shortcut = block.stride == 1 and in_channels == block.channels
 
     def forward(self, x: Float[Tensor, "batch _ _ _"]) -> Float[Tensor, "batch _ _ _"]:
         """The block's output, at its stride."""
@@ -130,7 +130,7 @@ class InvertedResidual(nn.Module):
         if self.attention is not None:
             wide = self.attention(wide)
         narrow: Tensor = self.project(wide)
-        return x + narrow if self.residual else narrow
+        return x + narrow if self.has_shortcut else narrow
 
 
 class ChannelAttention(nn.Module):
@@ -139,11 +139,8 @@ class ChannelAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         squeezed = widened(channels // 4, 1.0)
-        self.squeeze = nn.Conv2d(channels, squeezed, 1)
-        self.excite = nn.Conv2d(squeezed, channels, 1)
-        for conv in (self.squeeze, self.excite):
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(conv.get_parameter("bias"))
+        self.squeeze = convolution(channels, squeezed, 1, bias=True)
+        self.excite = convolution(squeezed, channels, 1, bias=True)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         """The weighted map."""

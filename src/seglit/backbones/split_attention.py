@@ -59,12 +59,9 @@ class SplitAttention(nn.Module):
         squeezed = max(channels * SPLITS // 4, 32)
         self.conv = convolution(channels, channels * SPLITS, 3, dilation=dilation, groups=SPLITS)
         self.norm = norm(channels * SPLITS)
-        self.squeeze = nn.Conv2d(channels, squeezed, 1)
+        self.squeeze = convolution(channels, squeezed, 1, bias=True)
         self.squeeze_norm = norm(squeezed)
-        self.scores = nn.Conv2d(squeezed, channels * SPLITS, 1)
-        for conv in (self.squeeze, self.scores):
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(conv.get_parameter("bias"))
+        self.scores = convolution(squeezed, channels * SPLITS, 1, bias=True)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         """The weighted sum of both."""

@@ -13,7 +13,7 @@ STD = 0.02
 
 
 def linear(in_features: int, out_features: int, *, bias: bool = True) -> nn.Linear:
-    """A linear layer as transformers begin: weights from N(0, 0.02^2), no bias."""
+    """A linear layer as transformers begin: weights from a truncated N(0, 0.02^2), a bias, if there is one, at zero."""
     layer = nn.Linear(in_features, out_features, bias=bias)
     nn.init.trunc_normal_(layer.weight, std=STD)
     if bias:

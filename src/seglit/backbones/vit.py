@@ -126,10 +126,7 @@ class VisionTransformer(nn.Module):
         if (height, width) == self.grid:
             return self.pos_embed
         of_class, of_patches = self.pos_embed[:, :1], self.pos_embed[:, 1:]
-        smooth = {} if self.interpolate_mode == "nearest" else {"align_corners": False}
-        grid = of_patches.transpose(1, 2).reshape(1, -1, *self.grid)
-        resized = F.interpolate(grid, (height, width), mode=self.interpolate_mode, **smooth)
-        return torch.cat([of_class, resized.flatten(2).transpose(1, 2)], dim=1)
+        return torch.cat([of_class, resized(of_patches, self.grid, (height, width), self.interpolate_mode)], dim=1)
 
 
 class PatchEmbed(nn.Module):
@@ -187,6 +184,17 @@ class SelfAttention(nn.Module):
         query, key, value = self.qkv(tokens).chunk(3, dim=-1)
         seen: Tensor = self.dropout(self.out(attention(query, key, value, self.num_heads)))
         return seen
+
+
+def resized(
+    rows: Float[Tensor, "1 _ channels"], grid: tuple[int, int], wanted: tuple[int, int], mode: str = "bicubic"
+) -> Float[Tensor, "1 _ channels"]:
+    """Vectors on a grid, row by row, on another, by interpolation."""
+    if grid == wanted:
+        return rows
+    smooth = {} if mode == "nearest" else {"align_corners": False}
+    grids = rows.transpose(1, 2).reshape(1, -1, *grid)
+    return F.interpolate(grids, wanted, mode=mode, **smooth).flatten(2).transpose(1, 2)
 
 
 def sides_of(image_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:

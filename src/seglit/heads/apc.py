@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from seglit.blocks import NormFactory, conv_norm_relu
 from seglit.features import FeatureSpec
 from seglit.heads.head import Features, Head
+from seglit.heads.psp import check_pool_scales
 
 
 class APCHead(Head):
@@ -57,8 +58,7 @@ class APCHead(Head):
             align_corners=align_corners,
             out_channels=out_channels,
         )
-        if not pool_scales or min(pool_scales) < 1:
-            raise ValueError(f"pool_scales must be one or more positive numbers of cells, got {list(pool_scales)}")
+        check_pool_scales(pool_scales)
         self.branches = nn.ModuleList(
             AdaptiveContext(self.in_channels, self.channels, scale, fusion=fusion, norm=norm) for scale in pool_scales
         )

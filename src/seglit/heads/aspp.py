@@ -13,7 +13,7 @@ from seglit.heads.head import Features, Head, resized
 
 
 class ASPPHead(Head):
-    """Atrous spatial pyramid pooling, the head of DeepLabV3 (Chen et al., 2017).
+    """Atrous spatial pyramid pooling, the head of DeepLabV3 (Chen et al., arXiv 1706.05587, 2017).
 
     Each pixel sees its surroundings at several distances: a branch for each dilation, and one that averages the
     whole map. That average leaves one value per image and channel, so batch normalisation cannot train on a single

@@ -63,3 +63,10 @@ class ConvsAround(nn.Module):
         """The feature with what the block adds."""
         seen: Tensor = self.after(self.block(self.before(feature)))
         return seen if self.fusion is None else self.fusion(torch.cat([feature, seen], dim=1))
+
+
+def two_convolutions(in_channels: int, channels: int, norm: NormFactory) -> nn.Sequential:
+    """Two 1 x 1 convolutions, as those that make queries and keys."""
+    return nn.Sequential(
+        conv_norm_relu(in_channels, channels, 1, norm=norm), conv_norm_relu(channels, channels, 1, norm=norm)
+    )

@@ -12,7 +12,9 @@ from seglit.heads.head import Features, Head
 
 
 class DDRHead(Head):
-    """Normalisation and ReLU before and after one convolution (Hong et al., 2021), on features that have had neither.
+    """Normalisation and ReLU before and after one convolution, on features that have had neither.
+
+    Of DDRNet (Hong et al., arXiv 2101.06085, 2021) and PIDNet (Xu et al., CVPR 2023).
 
     MMSegmentation's DDRHead and PIDHead hold one of these for each branch that is supervised; here each is a head of
     its own. As there, all weights, the classifier's too, begin as He's.

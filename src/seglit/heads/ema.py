@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
-from seglit.blocks import NormFactory, conv_norm, conv_norm_relu
+from seglit.blocks import NormFactory, conv_norm, conv_norm_relu, convolution
 from seglit.features import FeatureSpec
 from seglit.heads.head import Features, Head
 
@@ -66,9 +66,7 @@ class EMAHead(Head):
         )
         inner = 2 * self.channels if ema_channels is None else ema_channels
         self.reduction = conv_norm_relu(self.in_channels, inner, 3, norm=norm)
-        self.projection = nn.Conv2d(inner, inner, 1)
-        nn.init.kaiming_normal_(self.projection.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.projection.get_parameter("bias"))
+        self.projection = convolution(inner, inner, 1, bias=True)
         self.projection.requires_grad_(False)
         self.attention = BasesAttention(inner, num_bases=num_bases, num_stages=num_stages, momentum=momentum)
         self.out = conv_norm(inner, inner, 1, norm=norm)

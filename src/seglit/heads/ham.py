@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from seglit.blocks import GroupNorm, NormFactory, conv_norm_relu, convolution
+from seglit.blocks import GroupNorm, NormFactory, conv_norm, conv_norm_relu, convolution
 from seglit.features import FeatureSpec
 from seglit.heads.head import Features, Head
 
@@ -75,12 +75,8 @@ class LightHamHead(Head):
         self.train_steps = train_steps
         self.eval_steps = eval_steps
         self.squeeze = conv_norm_relu(self.in_channels, ham_channels, 1, norm=norm)
-        self.ham_in = nn.Conv2d(ham_channels, ham_channels, 1)
-        nn.init.kaiming_normal_(self.ham_in.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.ham_in.get_parameter("bias"))
-        self.ham_out = nn.Sequential()
-        self.ham_out.add_module("conv", convolution(ham_channels, ham_channels, 1))
-        self.ham_out.add_module("norm", norm(ham_channels))
+        self.ham_in = convolution(ham_channels, ham_channels, 1, bias=True)
+        self.ham_out = conv_norm(ham_channels, ham_channels, 1, norm=norm)
         self.align = conv_norm_relu(ham_channels, channels, 1, norm=norm)
 
     def embed(self, features: Features) -> Float[Tensor, "batch _ height width"]:

@@ -17,7 +17,7 @@ Features = Sequence[Float[Tensor, "batch _ _ _"]]
 class Head(nn.Module, ABC):
     """From features to logits. A subclass makes its layers and fills in `embed`.
 
-    The classifier begins, as MMSegmentation's, with weights from N(0, 0.01^2) and no bias.
+    The classifier begins, as MMSegmentation's, with weights from N(0, 0.01^2) and a bias of zero.
 
     Attributes:
         num_classes: Number of classes.

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from seglit.blocks import NormFactory, conv_norm_relu
 from seglit.features import FeatureSpec
-from seglit.heads.attention import attend
+from seglit.heads.attention import attend, two_convolutions
 from seglit.heads.head import Features, Head
 
 
@@ -96,10 +96,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int, inner: int, *, norm: NormFactory) -> None:
         super().__init__()
-        self.query, self.key = (
-            nn.Sequential(conv_norm_relu(channels, inner, 1, norm=norm), conv_norm_relu(inner, inner, 1, norm=norm))
-            for _ in range(2)
-        )
+        self.query = two_convolutions(channels, inner, norm)
+        self.key = two_convolutions(channels, inner, norm)
         self.value = nn.Conv2d(channels, channels, 1)
         self.out = conv_norm_relu(channels, channels, 1, norm=norm)
 

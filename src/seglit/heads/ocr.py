@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seglit.blocks import NormFactory, conv_norm_relu
 from seglit.features import FeatureSpec
+from seglit.heads.attention import two_convolutions
 from seglit.heads.head import Features, Head, resized
 
 
@@ -102,10 +103,3 @@ def described(
     """For each class the average of all pixels, weighted by a softmax over them; a map of one column."""
     shares = logits.flatten(2).softmax(dim=2)
     return torch.einsum("bkn,bcn->bck", shares, pixels.flatten(2)).unsqueeze(3)
-
-
-def two_convolutions(in_channels: int, channels: int, norm: NormFactory) -> nn.Sequential:
-    """Two 1 x 1 convolutions with norm and ReLU."""
-    return nn.Sequential(
-        conv_norm_relu(in_channels, channels, 1, norm=norm), conv_norm_relu(channels, channels, 1, norm=norm)
-    )

@@ -38,7 +38,7 @@ class FPN(nn.Module):
 
 
 def plain_convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
-    """A convolution as necks begin: Xavier's uniform distribution (Glorot and Bengio, AISTATS 2010), no bias."""
+    """A convolution as necks begin: Xavier's uniform distribution (Glorot and Bengio, AISTATS 2010), the bias zero."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
     nn.init.xavier_uniform_(conv.weight)
     nn.init.zeros_(conv.get_parameter("bias"))
