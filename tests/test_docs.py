@@ -84,7 +84,7 @@ def test_a_head_of_ones_own_to_the_letter(tmp_path: Path) -> None:
 
 
 def commands() -> list[str]:
-    """Every command line that composes a configuration in a shell block, but for those of the pages that are followed."""
+    """Every command line that composes a configuration in a shell block, but for those of pages that are followed."""
     found = []
     for page in PAGES:
         for language, _, text in blocks(page):
