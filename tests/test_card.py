@@ -145,6 +145,7 @@ def test_an_image_without_a_label_is_an_image(trained: Path, tmp_path: Path) -> 
     assert counts.rows[:, 0].unique().tolist() == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_limited_test_is_of_the_images_that_were_seen(
     trained: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

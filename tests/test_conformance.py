@@ -324,6 +324,7 @@ def test_pytest_is_as_ever_without_the_option(tmp_path: Path) -> None:
     assert "1 passed" in lines[-1]
 
 
+@pytest.mark.slow
 def test_pytest_runs_the_tests_that_are_named_as_well(tmp_path: Path) -> None:
     lines = run_pytest(tmp_path, "--seglit-conformance=faulty_losses:good", "-k", "own or flips", "test_own.py")
     assert "test_own.py::test_own PASSED" in lines

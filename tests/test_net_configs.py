@@ -1,5 +1,7 @@
 """Every file of the groups under conf/model/net makes a part that works."""
 
+import re
+
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -78,7 +80,13 @@ SMALLEST += ["upernet_r50", "fpn_r50"]
 WHOLE = sorted(path.stem for path in (conf_dir() / "model").glob("[!_]*.yaml"))
 
 
-@pytest.mark.parametrize("name", WHOLE)
+def but_larger_ones(name: str):
+    """Of what differs in size alone, one is enough among the default tests."""
+    is_larger = re.search(r"_r101|mit-b[1-5]|mscan-[sbl]|swin-[sb]$|convnext-(small|base)|hr48|pidnet-[ml]", name)
+    return pytest.param(name, marks=pytest.mark.slow) if is_larger else name
+
+
+@pytest.mark.parametrize("name", [but_larger_ones(name) for name in WHOLE])
 def test_whole_segmentors(name):
     """Each is made, its criterion has the heads of its net, and its rules of parameters match."""
     cfg = compose(["name=x", "output_dir=x", f"model={name}", "trainer.max_steps=10"])

@@ -23,9 +23,10 @@ from seglit.losses.whole_step import CachedGradients, SharedDivisors
 ALONE_CUT = "1 + 1 + ... + 1"
 
 
-def test_no_cut_changes_the_gradients() -> None:
-    found = agreement.differences(list(agreement.CRITERIA), list(agreement.CUTS))
-    assert len(found) == 36
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 4])
+def test_no_cut_changes_the_gradients(every: int) -> None:
+    found = agreement.differences(list(agreement.CRITERIA)[::every], list(agreement.CUTS))
+    assert len(found) == 36 // every
     assert {key: value for key, value in found.items() if value > 1e-10} == {}
 
 

@@ -125,7 +125,9 @@ def test_slips_with_vessels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "was not made by this script" in error
 
 
-@pytest.mark.parametrize(("name", "numbers"), [("potsdam", [24, 14]), ("vaihingen", [16, 17])])
+@pytest.mark.parametrize(
+    ("name", "numbers"), [pytest.param("potsdam", [24, 14], marks=pytest.mark.slow), ("vaihingen", [16, 17])]
+)
 def test_isprs(name: str, numbers: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     colours = np.array([*prepare_isprs.COLOURS, (0, 0, 0)], np.uint8)
     expected = checker([0, 1, 2, 3, 4, 5, 6], 600, 520)
