@@ -30,7 +30,11 @@ FILLED_IN = {
     "model/scheduler/step.yaml": ["model.scheduler.milestones=[0.5]"],
     # What an overlay of these adds to is there in the model of the default.
     "model/net/auxiliary_heads/none.yaml": ["~model.criterion.aux"],
+    "model/criterion/ce_coarse.yaml": ["model=ocrnet_hr18s"],
     "model/criterion/ce_danet.yaml": ["model/net/decode_head=da"],
+    "model/criterion/ce_decode.yaml": ["model/net/auxiliary_heads=none"],
+    "model/net/auxiliary_heads/coarse.yaml": ["model/criterion=ce_coarse"],
+    "model/net/auxiliary_heads/coarse_hr.yaml": ["model/criterion=ce_coarse"],
     "model/net/decode_head/da.yaml": ["model/criterion=ce_danet"],
 }
 for criterion, heads in {
