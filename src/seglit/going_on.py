@@ -7,7 +7,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seglit.checkpoint import stored, with_changes
 from seglit.config import ConfigError, from_text
 
 KEY = "resume="
@@ -30,6 +29,8 @@ def going_on(words: Sequence[str]) -> DictConfig:
     Raises:
         ConfigError: where the folder holds no run or no checkpoint, or a word is something else.
     """
+    from seglit.checkpoint import with_changes
+
     folders = [word.removeprefix(KEY) for word in words if word.startswith(KEY)]
     changes = [word for word in words if not word.startswith(KEY)]
     if len(folders) > 1:
@@ -62,12 +63,23 @@ def newest(folder: Path) -> Path:
     steps: dict[Path, int] = {}
     for path in sorted(folder.glob("*.ckpt")):
         try:
-            steps[path] = int(stored(path)[1]["global_step"])
+            steps[path] = steps_of(path)
         except ConfigError as error:
             print(f"left out: {error}", file=sys.stderr)
     if not steps:
         raise ConfigError(f"resume: no whole checkpoint in {folder}; start the run anew, in another folder")
     return max(steps, key=lambda path: (steps[path], path.stat().st_mtime))
+
+
+def steps_of(checkpoint: Path) -> int:
+    """How many optimizer steps it has behind it.
+
+    Raises:
+        ConfigError: names the file where it is no checkpoint of seglit.
+    """
+    from seglit.checkpoint import stored
+
+    return int(stored(checkpoint)[1]["global_step"])
 
 
 def moved(content: Any, old: str, new: str) -> Any:

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seglit.check import check
 from seglit.config import ConfigError, conf_dir, readable_errors, refuse_shadowing, to_text
+from seglit.going_on import going_on, hide_later_curves, is_resumed, steps_of
 from seglit.startup import without_collection
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with readable_errors():
         words = sys.argv[1:]
-        if any(word.startswith("resume=") for word in words):
-            from seglit.going_on import going_on
-
+        if is_resumed(words):
             run(going_on(words))
         else:
             _composed()
@@ -103,10 +102,7 @@ def run(cfg: DictConfig) -> float:
             from seglit.resume import refuse_changes
 
             refuse_changes(cfg, Path(cfg.ckpt_path))
-            from seglit.checkpoint import stored
-            from seglit.going_on import hide_later_curves
-
-            hide_later_curves(cfg, int(stored(Path(cfg.ckpt_path))[1]["global_step"]))
+            hide_later_curves(cfg, steps_of(Path(cfg.ckpt_path)))
 
         import torch
         from lightning.pytorch import seed_everything
@@ -183,12 +179,11 @@ def prepare(cfg: DictConfig, parts: "Parts") -> None:
 
 def go_on_with_curves(trainer: "Trainer", checkpoint: Path) -> None:
     """Take out of the table of logged numbers what the steps after the checkpoint will log again."""
-    from seglit.checkpoint import stored
     from seglit.curves import TABLE, Curves, cut
 
     for logger in trainer.loggers if trainer.is_global_zero else ():
         if isinstance(logger, Curves) and (table := Path(logger.log_dir) / TABLE).is_file():
-            cut(table, int(stored(checkpoint)[1]["global_step"]))
+            cut(table, steps_of(checkpoint))
 
 
 def end_if_interrupted(cfg: DictConfig, trainer: "Trainer") -> None:
